@@ -1,0 +1,48 @@
+
+-- lib/journal: a write that takes effect once. After the body's checks: fact(…), append(), the changes, commit().
+-- KEYS journal ops order
+-- ARGV op step origin gate asked fingerprint request
+-- RETURNS done(seq hash at facts) | replayed(seq hash at fingerprint facts epoch) | late | busy
+-- `ops` remembers what each operation came to; `order` lists them by age, so that they can be forgotten.
+local function replay(record)
+    local of, seq, hash, at, print, facts = string.match(record, '^(%d+)|(%d+)|(%x+)|(%d+)|([^|]*)|(.*)$')
+    return {'replayed', seq, hash, at, print, facts, of}
+end
+local known = redis.call('HGET', ops, op .. '.' .. step)
+if known then return replay(known) end
+-- Whoever slept since he looked the operation up must look again: its record may have been forgotten meanwhile.
+if now - tonumber(asked) > 600000 then return {'late'} end
+if gate ~= '' and behind > tonumber(gate) then return {'busy'} end
+
+local lines = {}
+if request ~= '' then lines[1] = request end
+local function fact(...)
+    local fields = {...}
+    for i = 1, #fields do
+        if type(fields[i]) == 'number' then fields[i] = int(fields[i]) end
+    end
+    lines[#lines + 1] = table.concat(fields, '|')
+end
+
+-- First of all writes: the entry, chained to the last one. From here on nothing is checked any more.
+local entry
+local function append()
+    local at, facts = int(now), table.concat(lines, '\n')
+    local text = table.concat({shard[3], epoch, op, step, kind, at, facts}, '|')
+    local hash = string.sub(redis.sha1hex(text), 1, 16)
+    local id = redis.call('XADD', journal, epoch .. '-*', 'op', op, 'st', step, 'o', origin, 'k', kind,
+        'at', at, 'f', facts, 'p', shard[3], 'h', hash)
+    entry = {seq = string.match(id, '%d+$'), hash = hash, at = at, facts = facts}
+end
+
+-- Last of all writes: the record of the operation (in `keep` as well, where it is to stay longer), then the head
+-- of the chain.
+local function commit(keep)
+    local record = table.concat({epoch, entry.seq, entry.hash, entry.at, fingerprint, entry.facts}, '|')
+    if keep then redis.call('HSET', keep, op, record) end
+    redis.call('HSET', ops, op .. '.' .. step, record)
+    redis.call('RPUSH', order, op .. '.' .. step)
+    if not shard[5] then redis.call('HSET', meta, 'pending_since', entry.at) end
+    redis.call('HSET', meta, 'seen', entry.at, 'last', entry.seq, 'head', entry.hash)
+    return {'done', entry.seq, entry.hash, entry.at, entry.facts}
+end

@@ -1,0 +1,106 @@
+//! What accounts do.
+
+use uuid::Uuid;
+
+use super::model::{LoginRequest, RefreshRequest, Role, Session, SignupRequest, User};
+use super::refresh::RefreshToken;
+use super::table;
+use crate::app::App;
+use crate::error::{Code, Error};
+use crate::http::identity::Identity;
+use crate::ids::UserId;
+use crate::journal::{IdempotencyKey, Request, direct};
+
+/// For so long after a rotation the spent token still yields the same successor: two tabs, or an answer that was
+/// lost, do not end a sign-in.
+const GRACE: chrono::Duration = chrono::Duration::seconds(10);
+
+/// Makes an account, always a USER's. True when it was made by an earlier request with the same key.
+pub async fn sign_up(
+    app: &App,
+    body: SignupRequest,
+    key: Option<IdempotencyKey>,
+) -> Result<(User, bool), Error> {
+    let email = body.email.to_lowercase();
+    // The password counts, but no fast hash of it may be stored: it is tagged with a key first.
+    let tag = aws_lc_rs::hmac::sign(&app.keys.signup, body.password.as_bytes());
+    let fingerprint = (&email, &body.name, crate::journal::hex(tag.as_ref()));
+    let request = Request::new(UserId::from(Uuid::nil()), "auth.signup", &email, &fingerprint, key);
+    let _turn = app.journal.turn(&request).await?;
+    if let Some(made) = direct::recall(&app.pool, &request).await? {
+        return Ok((made, true));
+    }
+    let hash = app.passwords.hash(body.password).await?;
+    let mut tx = app.pool.begin().await?;
+    let made = table::insert(&mut tx, UserId::mint(), (&body.email, &body.name), Role::User, Some(&hash)).await?;
+    let Some(made) = made else {
+        tx.rollback().await?;
+        // Another instance may have made it for this very request.
+        let made = direct::recall(&app.pool, &request).await?;
+        return made.map(|made| (made, true)).ok_or_else(|| Error::refused(Code::EmailTaken));
+    };
+    direct::record(&mut tx, &request, 201, &made).await?;
+    tx.commit().await?;
+    Ok((made, false))
+}
+
+/// Signs a user in. The same refusal, after the same work, for an unknown e-mail.
+pub async fn log_in(app: &App, body: LoginRequest) -> Result<Session, Error> {
+    let account = table::by_email(&app.pool, &body.email).await?;
+    let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+    let same = app.passwords.matches(body.password, hash).await?;
+    let user = account.filter(|_| same).map(|account| account.user);
+    let user = user.ok_or_else(|| Error::refused(Code::CredentialsInvalid))?;
+    let now = app.clock.now();
+    let (family, expires_at) = (Uuid::now_v7(), now + app.config.refresh_token);
+    table::begin_family(&app.pool, family, user.user_id, now, expires_at).await?;
+    session(app, &user, RefreshToken { family, generation: 1 }, expires_at)
+}
+
+/// Spends a refresh token for its successor.
+pub async fn refresh(app: &App, body: &RefreshRequest) -> Result<Session, Error> {
+    let invalid = || Error::refused(Code::RefreshTokenInvalid);
+    let token = RefreshToken::read(&body.refresh_token, &app.keys.refresh).ok_or_else(invalid)?;
+    let now = app.clock.now();
+    table::rotate(&app.pool, token.family, token.generation, now).await?;
+    let family = table::live_family(&app.pool, token.family, now).await?.ok_or_else(invalid)?;
+    let successor = RefreshToken { generation: token.generation + 1, ..token };
+    if family.generation == successor.generation && now < family.rotated_at + GRACE {
+        return session(app, &family.user, successor, family.expires_at);
+    }
+    tracing::warn!(family = %token.family, "a spent refresh token was used again; its family ends");
+    table::end_family(&app.pool, token.family, now).await?;
+    Err(Error::refused(Code::RefreshTokenReused))
+}
+
+fn session(
+    app: &App,
+    user: &User,
+    refresh: RefreshToken,
+    refresh_expires_at: chrono::DateTime<chrono::Utc>,
+) -> Result<Session, Error> {
+    let lifetime = app.config.access_token;
+    let (access_token, expires_at) = app.tokens.issue(user.user_id, user.role, app.clock.now_ms(), lifetime)?;
+    Ok(Session {
+        access_token,
+        expires_at,
+        refresh_token: refresh.sign(&app.keys.refresh),
+        refresh_expires_at,
+        token_type: "Bearer".into(),
+    })
+}
+
+/// Who is signed in.
+pub async fn me(app: &App, identity: Identity) -> Result<User, Error> {
+    let user = table::by_id(&app.pool, identity.user).await?;
+    user.ok_or_else(|| Error::refused(Code::Unauthenticated))
+}
+
+/// Refuses a user who does not exist.
+pub async fn must_exist(app: &App, user: Option<UserId>) -> Result<UserId, Error> {
+    let found = match user {
+        Some(user) => table::by_id(&app.pool, user).await?,
+        None => None,
+    };
+    found.map(|user| user.user_id).ok_or_else(|| Error::refused(Code::UserNotFound))
+}

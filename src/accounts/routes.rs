@@ -1,0 +1,50 @@
+//! Accounts over HTTP.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::model::{LoginRequest, RefreshRequest, Session, SignupRequest, User};
+use super::{ops, table};
+use crate::app::AppState;
+use crate::error::Error;
+use crate::http::answer::Answer;
+use crate::http::body::Body;
+use crate::http::headers::KeyHeader;
+use crate::http::identity::{Acting, Identity, Operators};
+use crate::http::page::{Page, PageRequest};
+
+pub async fn sign_up(
+    State(app): State<AppState>,
+    key: KeyHeader,
+    Body(body): Body<SignupRequest>,
+) -> Result<Answer<User>, Error> {
+    let key = key.optional()?;
+    let (user, replayed) = app.run(|app| async move { ops::sign_up(&app, body, key).await }).await?;
+    Ok(Answer::created(user, replayed))
+}
+
+pub async fn log_in(
+    State(app): State<AppState>,
+    Body(body): Body<LoginRequest>,
+) -> Result<Answer<Session>, Error> {
+    Ok(Answer::ok(ops::log_in(&app, body).await?, false))
+}
+
+pub async fn refresh(
+    State(app): State<AppState>,
+    Body(body): Body<RefreshRequest>,
+) -> Result<Answer<Session>, Error> {
+    Ok(Answer::ok(ops::refresh(&app, &body).await?, false))
+}
+
+pub async fn me(State(app): State<AppState>, me: Identity) -> Result<Json<User>, Error> {
+    ops::me(&app, me).await.map(Json)
+}
+
+pub async fn list(
+    State(app): State<AppState>,
+    _: Acting<Operators>,
+    page: PageRequest,
+) -> Result<Json<Page<User>>, Error> {
+    table::page(&app.pool, &page).await.map(Json)
+}

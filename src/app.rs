@@ -1,0 +1,250 @@
+//! The application: what an instance is made of, how it starts and how it ends.
+//!
+//! [`run`] is the only way to start; the command line and the tests use it alike.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::accounts::passwords::Passwords;
+use crate::accounts::tokens::Tokens;
+use crate::clock::Clock;
+use crate::concerts::catalog::Catalog;
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::server;
+use crate::ids::InstanceId;
+use crate::journal::table::cursor;
+use crate::journal::{Journal, Limits, Shards};
+use crate::payments::recovery::Driven;
+use crate::queue::tick::Presence;
+use crate::queue::ticket::Tickets;
+use crate::redis::{Redis, Scripts};
+use crate::{metrics, router, schedule, scripts};
+
+/// The application as handlers hold it.
+pub type AppState = Arc<App>;
+
+/// The schema's steps.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Keys that are only signed with, each for one purpose.
+pub struct Keys {
+    /// Tags passwords of sign-ups that carry an idempotency key.
+    pub signup: aws_lc_rs::hmac::Key,
+    /// Signs refresh tokens.
+    pub refresh: aws_lc_rs::hmac::Key,
+}
+
+/// Whether load balancers should send requests here.
+#[derive(Debug)]
+pub struct Rotation {
+    in_rotation: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Rotation {
+    /// An operator's switch.
+    pub fn set(&self, in_rotation: bool) {
+        self.in_rotation.store(in_rotation, Ordering::Release);
+    }
+
+    /// Whether it is switched on and the instance is not on its way out.
+    pub fn is_in(&self) -> bool {
+        self.in_rotation.load(Ordering::Acquire) && !self.is_draining()
+    }
+
+    /// Whether the instance is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// One instance.
+pub struct App {
+    /// Settings.
+    pub config: Config,
+    /// This instance.
+    pub me: InstanceId,
+    /// Whose data these are.
+    pub deployment: Uuid,
+    /// The one way to write.
+    pub journal: Arc<Journal>,
+    /// Redis.
+    pub redis: Arc<Redis>,
+    /// Postgres, for reads and for what it decides itself.
+    pub pool: PgPool,
+    /// Time.
+    pub clock: Clock,
+    /// Keys by purpose.
+    pub keys: Keys,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Queue tickets.
+    pub tickets: Tickets,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// Concerts and shows, remembered.
+    pub catalog: Catalog,
+    /// Who polled.
+    pub presence: Presence,
+    /// Payments that run here.
+    pub driven: Driven,
+    /// Whether requests should come here.
+    pub rotation: Rotation,
+    /// The metrics' text.
+    pub prometheus: PrometheusHandle,
+    /// What runs on when a client goes away.
+    pub tasks: TaskTracker,
+    /// Serving ends.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// Connects to the servers, and checks that they are those of this deployment.
+    pub async fn connect(config: Config) -> anyhow::Result<Arc<Self>> {
+        let options = database_options(&config)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.database_connections)
+            .acquire_timeout(config.ack_timeout)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .context("cannot connect to Postgres (ONRUSH_DATABASE_URL)")?;
+        check_migrations(&pool).await?;
+        let (deployment, shards) = cursor::ensure_deployment(&pool, config.shards).await?;
+        if config.shards.is_some_and(|asked| asked != shards) {
+            bail!("this deployment has {shards} shards, chosen at its first start; ONRUSH_SHARDS cannot change that");
+        }
+        let composed = Scripts::compose(&scripts(), |name, text| config.sabotage.mend(name, text));
+        let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
+        let redis = Redis::connect(&config.redis_url, composed).await;
+        let redis = Arc::new(redis.context("cannot connect to Redis (ONRUSH_REDIS_URL)")?);
+        check_redis(&redis).await?;
+        let tasks = TaskTracker::new();
+        let shards = Arc::new(Shards::new(config.prefix.clone(), pool.clone(), shards));
+        shards.refresh().await?;
+        let me = InstanceId::mint();
+        let limits = Limits {
+            ack_timeout: config.ack_timeout,
+            busy_after: config.busy_after,
+            join_busy_after: config.join_busy_after,
+            acks_early: config.sabotage.acks_early(),
+        };
+        let clock = config.clock.clone();
+        let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);
+        Ok(Arc::new(Self {
+            me,
+            deployment,
+            journal: Arc::new(journal),
+            redis,
+            pool,
+            clock,
+            keys: Keys { signup: config.derive_key("signup"), refresh: config.derive_key("refresh") },
+            tokens: Tokens::new(&config.secret),
+            tickets: Tickets::new(config.derive_key("queue ticket")),
+            passwords: Passwords::new(config.bcrypt_cost)?,
+            catalog: Catalog::default(),
+            presence: Presence::default(),
+            driven: Driven::default(),
+            rotation: Rotation { in_rotation: AtomicBool::new(true), draining: AtomicBool::new(false) },
+            prometheus: metrics::install(),
+            tasks,
+            stop: CancellationToken::new(),
+            config,
+        }))
+    }
+
+    /// Runs a job that goes on when the client goes away, and answers for it while the client waits. A job that
+    /// takes too long goes on as well; its outcome is then unknown.
+    pub async fn run<T, F, Fut>(self: &Arc<Self>, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(AppState) -> Fut,
+        Fut: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let running = self.tasks.spawn(job(self.clone()));
+        match tokio::time::timeout(self.config.ack_timeout * 2, running).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(panic)) => Err(Error::internal(format_args!("a task ended badly: {panic}"))),
+            Err(_) => Err(Error::outcome_unknown("it takes too long")),
+        }
+    }
+}
+
+/// How the writer and the pool connect.
+pub fn database_options(config: &Config) -> anyhow::Result<PgConnectOptions> {
+    let options: PgConnectOptions = config.database_url.parse().context("ONRUSH_DATABASE_URL is not a URL")?;
+    // That a partition is there already is no news.
+    let options = options.options([("client_min_messages", "warning")]);
+    Ok(options.application_name("onrush").log_statements(tracing::log::LevelFilter::Trace))
+}
+
+async fn check_migrations(pool: &PgPool) -> anyhow::Result<()> {
+    let applied = sqlx::query_scalar::<_, i64>("select version from _sqlx_migrations where success")
+        .fetch_all(pool)
+        .await
+        .context("the database has no schema yet: run `onrush migrate`")?;
+    let missing = MIGRATIONS.iter().filter(|step| !applied.contains(&step.version)).count();
+    if missing > 0 {
+        bail!("the database lacks {missing} steps of the schema: run `onrush migrate`");
+    }
+    Ok(())
+}
+
+async fn check_redis(redis: &Redis) -> anyhow::Result<()> {
+    let server = redis.identity().await?;
+    let major: u32 = server.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if major < 7 {
+        bail!("Redis is {}, and 7.0 or newer is needed", server.version);
+    }
+    if server.eviction != "noeviction" {
+        tracing::warn!(policy = server.eviction, "redis may drop keys: set maxmemory-policy noeviction");
+    }
+    Ok(())
+}
+
+/// Serves on `listener` until `shutdown`, then drains and ends. Returns an error only when it cannot start.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let app = App::connect(config).await?;
+    serve(app, listener, shutdown).await;
+    Ok(())
+}
+
+/// The same for an application that is connected.
+pub async fn serve(app: AppState, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+    let background = schedule::Background::start(&app);
+    let drain = app.config.drain;
+    let stop = {
+        let app = app.clone();
+        async move {
+            shutdown.await;
+            tracing::info!("on the way out: not ready any more");
+            app.rotation.draining.store(true, Ordering::Release);
+            tokio::time::sleep(app.config.drain_delay).await;
+            app.stop.cancel();
+        }
+    };
+    server::serve(listener, router::router(app.clone()), app.config.connections_max, stop, drain).await;
+    app.tasks.close();
+    if tokio::time::timeout(drain, app.tasks.wait()).await.is_err() {
+        tracing::warn!(running = app.tasks.len(), "some writes did not end in time");
+    }
+    background.end(&app).await;
+    app.redis.close().await;
+    app.pool.close().await;
+    tracing::info!("ended");
+}

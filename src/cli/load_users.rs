@@ -1,0 +1,108 @@
+//! `onrush load-users`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+use super::Target;
+use crate::accounts::model::Role;
+use crate::accounts::table;
+use crate::app::{App, AppState};
+use crate::ids::{Points, UserId};
+use crate::redis::Shard;
+use crate::{schedule, wallet};
+
+/// Users that one statement inserts.
+const INSERT_MAX: usize = 5_000;
+/// How long the tokens live.
+const LIFETIME: chrono::Duration = chrono::Duration::hours(24);
+
+/// Make users for load tests.
+#[derive(Args)]
+pub struct LoadUsers {
+    /// How many.
+    #[arg(long)]
+    count: usize,
+    /// Points that each gets.
+    #[arg(long, default_value_t = 0)]
+    points: i64,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl LoadUsers {
+    /// Makes them and prints `userId,accessToken`.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        super::log("warn", "text")?;
+        let Some(points) = Points::new(self.points) else { bail!("--points must be 0 or more") };
+        let config = self.target.config()?;
+        super::runtime(1)?.block_on(async {
+            let app = App::connect(config).await?;
+            let users = insert(&app, self.count).await?;
+            if points > Points::ZERO {
+                charge(&app, &users, points).await?;
+            }
+            print(&app, &users)?;
+            app.redis.close().await;
+            app.pool.close().await;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+async fn insert(app: &App, count: usize) -> anyhow::Result<Vec<UserId>> {
+    let users: Vec<UserId> = std::iter::repeat_with(UserId::mint).take(count).collect();
+    let progress = progress(count, "users");
+    for users in users.chunks(INSERT_MAX) {
+        table::insert_many(&mut *app.pool.acquire().await?, users).await?;
+        progress.inc(users.len() as u64);
+    }
+    progress.finish_and_clear();
+    Ok(users)
+}
+
+/// Through the journal, as every change of points; a running instance writes it to Postgres, or else this one.
+async fn charge(app: &AppState, users: &[UserId], points: Points) -> anyhow::Result<()> {
+    let background = schedule::Background::start_if_alone(app).await?;
+    let mut by_shard: BTreeMap<Shard, Vec<UserId>> = BTreeMap::new();
+    for user in users {
+        by_shard.entry(app.journal.shards.of(user.uuid())).or_default().push(*user);
+    }
+    let progress = progress(users.len(), "charges");
+    let charging = by_shard.into_iter().map(|(shard, users)| {
+        let progress = &progress;
+        async move {
+            for users in users.chunks(wallet::ops::CHARGE_MANY_MAX) {
+                wallet::ops::charge_many(app, shard, users, points).await?;
+                progress.inc(users.len() as u64);
+            }
+            Ok::<_, crate::error::Error>(())
+        }
+    });
+    futures::future::try_join_all(charging).await?;
+    progress.finish_and_clear();
+    background.end(app).await;
+    Ok(())
+}
+
+fn print(app: &App, users: &[UserId]) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    writeln!(out, "userId,accessToken")?;
+    for user in users {
+        let (token, _) = app.tokens.issue(*user, Role::User, app.clock.now_ms(), LIFETIME)?;
+        writeln!(out, "{user},{token}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// On standard error, and only on a terminal.
+fn progress(count: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
+    bar.set_message(what);
+    bar
+}

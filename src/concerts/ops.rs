@@ -1,0 +1,160 @@
+//! What operators and visitors do with concerts.
+
+use chrono::NaiveDate;
+
+use super::event::{ConcertCreated, ShowAdded};
+use super::model::{Concert, ConcertWithShows, CreateConcert, CreateShow, Dates, Show};
+use super::{store, table};
+use crate::app::App;
+use crate::clock::from_millis;
+use crate::error::{Code, Error};
+use crate::ids::{ConcertId, Points, ShowId, UserId};
+use crate::journal::facts::Text;
+use crate::journal::{IdempotencyKey, Request};
+use crate::queue;
+use crate::queue::event::QueueCreated;
+use crate::queue::model::{QueueSettings, rate, tenths};
+use crate::queue::ticket::Ticket;
+use crate::redis::Space;
+
+/// Makes a concert with its queue.
+pub async fn create(
+    app: &App,
+    by: UserId,
+    body: &CreateConcert,
+    key: Option<IdempotencyKey>,
+) -> Result<(Concert, bool), Error> {
+    let request = Request::new(by, "concerts.create", "concerts", body, key);
+    // Minted from the operation, so that a repeat asks the same shard.
+    let concert = ConcertId::from(request.op);
+    let settings = &body.queue;
+    let script = |space: &Space| store::Create {
+        room: queue::store::room(space, concert.into()),
+        policy: store::policy(space, concert),
+        queue: concert.into(),
+        name: Text(body.title.clone()),
+        rate: tenths(settings.admit_per_second),
+        max_active: settings.max_active,
+        active_seconds: settings.active_seconds,
+        max_waiting: settings.max_waiting.map_or_else(String::new, |most| most.to_string()),
+        seats_per_user: body.max_seats_per_user,
+        hold_seconds: body.hold_seconds,
+    };
+    let shard = app.journal.shards.of(concert.uuid());
+    let done = app.journal.perform(shard, &request, script).await?.done()?;
+    let made: ConcertCreated = done.facts.first().map_err(Error::internal)?;
+    let room: QueueCreated = done.facts.first().map_err(Error::internal)?;
+    let view = Concert {
+        concert_id: made.concert,
+        title: made.title.0,
+        queue: QueueSettings {
+            admit_per_second: rate(room.rate_tenths),
+            max_active: room.max_active,
+            active_seconds: room.active_seconds,
+            max_waiting: room.max_waiting,
+        },
+        max_seats_per_user: made.seats_per_user,
+        hold_seconds: made.hold_seconds,
+        created_at: from_millis(done.at_ms),
+    };
+    Ok((view, done.replayed))
+}
+
+/// Adds a show.
+pub async fn add_show(
+    app: &App,
+    by: UserId,
+    concert: ConcertId,
+    body: &CreateShow,
+    key: Option<IdempotencyKey>,
+) -> Result<(Show, bool), Error> {
+    let request = Request::new(by, "shows.create", concert, body, key);
+    let show = ShowId::mint();
+    let price = Points::new(body.price).ok_or_else(|| Error::invalid("price", "is out of range"))?;
+    let millis = |time: Option<chrono::DateTime<chrono::Utc>>| {
+        time.map_or_else(String::new, |time| time.timestamp_millis().to_string())
+    };
+    let script = |space: &Space| store::AddShow {
+        policy: store::policy(space, concert),
+        shows: store::shows(space, concert),
+        dates: store::dates(space, concert),
+        free: store::free(space, concert),
+        concert,
+        show,
+        date: body.date,
+        price,
+        seats: body.seat_count,
+        opens: millis(body.opens_at),
+        closes: millis(body.closes_at),
+    };
+    let shard = app.journal.shards.of(concert.uuid());
+    let done = app.journal.perform(shard, &request, script).await?.done()?;
+    let fact: ShowAdded = done.facts.first().map_err(Error::internal)?;
+    let view = Show {
+        show_id: fact.show,
+        concert_id: fact.concert,
+        date: fact.date,
+        price: fact.price,
+        seat_count: fact.seats,
+        opens_at: fact.opens_ms.map(from_millis),
+        closes_at: fact.closes_ms.map(from_millis),
+    };
+    Ok((view, done.replayed))
+}
+
+/// One concert with its shows.
+pub async fn get(app: &App, id: ConcertId) -> Result<ConcertWithShows, Error> {
+    let concert = table::concert(&app.pool, id).await?;
+    let concert = concert.ok_or_else(|| Error::refused(Code::ConcertNotFound))?;
+    Ok(ConcertWithShows { concert, shows: table::shows(&app.pool, id).await? })
+}
+
+/// The days on which who is in can buy a seat now.
+pub async fn dates(app: &App, ticket: &Ticket) -> Result<Dates, Error> {
+    let (concert, user, number) = (ConcertId::from(ticket.queue), ticket.user, ticket.number);
+    let script = |space: &Space| store::Dates {
+        room: queue::store::room(space, ticket.queue),
+        waiting: queue::store::waiting(space, ticket.queue),
+        passes: queue::store::passes(space, ticket.queue),
+        active: queue::store::active(space, ticket.queue),
+        ended: queue::store::ended(space, ticket.queue),
+        shows: store::shows(space, concert),
+        free: store::free(space, concert),
+        user,
+        number,
+    };
+    let reply = app.journal.ask(app.journal.shards.of(concert.uuid()), script).await?;
+    if reply.word() != "done" {
+        return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
+    }
+    app.presence.mark(ticket.queue, user);
+    let (shows, free) = (reply.list(0)?, reply.list(1)?);
+    let full: Vec<&str> =
+        free.chunks_exact(2).filter(|pair| pair[1] == "0").map(|pair| pair[0].as_str()).collect();
+    let (now, today) = (app.clock.now(), app.clock.today(app.config.zone));
+    let mut dates: Vec<NaiveDate> = Vec::new();
+    for pair in shows.chunks_exact(2).filter(|pair| !full.contains(&pair[0].as_str())) {
+        let show = read_show(concert, &pair[0], &pair[1])
+            .ok_or_else(|| Error::internal(format_args!("a show is {:?}", pair[1])))?;
+        if show.is_on_sale(now, today) {
+            dates.push(show.date);
+        }
+    }
+    dates.sort_unstable();
+    Ok(Dates { dates })
+}
+
+/// `date|price|seats|opens|closes`.
+fn read_show(concert: ConcertId, id: &str, record: &str) -> Option<Show> {
+    let [date, price, seats, opens, closes] = record.split('|').collect::<Vec<_>>().try_into().ok()?;
+    let millis = |text: &str| (!text.is_empty()).then(|| text.parse().ok().map(from_millis)).flatten();
+    Some(Show {
+        show_id: id.parse().ok()?,
+        concert_id: concert,
+        date: date.parse().ok()?,
+        price: price.parse().ok()?,
+        seat_count: seats.parse().ok()?,
+        opens_at: millis(opens),
+        closes_at: millis(closes),
+    })
+}

@@ -1,0 +1,303 @@
+//! Settings: flags and `ONRUSH_*` variables, checked at start with a message for each mistake.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clock::Clock;
+
+/// The shortest secret that tokens may be signed with, in bytes.
+pub const SECRET_MIN: usize = 32;
+
+/// Settings as they come from the command line and the environment.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Address to listen on.
+    #[arg(long, env = "ONRUSH_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: String,
+    /// Redis (7.0 or newer): redis://[user:password@]host:port[/db].
+    #[arg(long, env = "ONRUSH_REDIS_URL", default_value = "", hide_env_values = true, value_name = "URL")]
+    pub redis_url: String,
+    /// Postgres (15 or newer): postgres://user:password@host:port/database.
+    #[arg(long, env = "ONRUSH_DATABASE_URL", default_value = "", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+    /// Secret that tokens are signed with, at least 32 bytes; `openssl rand -base64 48` makes one.
+    #[arg(long, env = "ONRUSH_JWT_SECRET", default_value = "", hide_env_values = true, value_name = "SECRET")]
+    pub jwt_secret: String,
+    /// Number of shards, chosen at the first start and kept in Postgres; 16 unless set then.
+    #[arg(long, env = "ONRUSH_SHARDS", value_name = "COUNT")]
+    pub shards: Option<u16>,
+    /// Zone of calendar days.
+    #[arg(long, env = "ONRUSH_TIMEZONE", default_value = "Asia/Seoul", value_name = "ZONE")]
+    pub timezone: String,
+    /// What to log: a level, or filters such as `info,onrush::journal=debug`.
+    #[arg(long, env = "ONRUSH_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// `text` for people, `json` for machines.
+    #[arg(long, env = "ONRUSH_LOG_FORMAT", default_value = "json", value_parser = ["json", "text"])]
+    pub log_format: String,
+    /// Threads that serve requests. One is fastest where Redis and Postgres share two cores with it.
+    #[arg(long, env = "ONRUSH_WORKERS", default_value_t = 1, value_name = "COUNT")]
+    pub workers: usize,
+    /// Connections to Postgres for reads; the writer has one of its own.
+    #[arg(long, env = "ONRUSH_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "COUNT")]
+    pub database_connections: u32,
+    /// How long a write may wait for Postgres before it is answered 504 outcome_unknown.
+    #[arg(long, env = "ONRUSH_ACK_TIMEOUT_MS", default_value_t = 3_000, value_name = "MS")]
+    pub ack_timeout_ms: u64,
+    /// New durable writes are refused as busy when a shard's oldest entry has waited longer for Postgres.
+    #[arg(long, env = "ONRUSH_BUSY_AFTER_MS", default_value_t = 1_000, value_name = "MS")]
+    pub busy_after_ms: u64,
+    /// Joins are refused as busy when a shard's oldest entry has waited longer for Postgres.
+    #[arg(long, env = "ONRUSH_JOIN_BUSY_AFTER_MS", default_value_t = 3_000, value_name = "MS")]
+    pub join_busy_after_ms: u64,
+    /// Pause between two looks at a shard: admission, sweeps, checks.
+    #[arg(long, env = "ONRUSH_TICK_MS", default_value_t = 100, value_name = "MS")]
+    pub tick_ms: u64,
+    /// How long an access token is good.
+    #[arg(long, env = "ONRUSH_ACCESS_TOKEN_SECONDS", default_value_t = 3_600, value_name = "SECONDS")]
+    pub access_token_seconds: i64,
+    /// How long a sign-in can be refreshed.
+    #[arg(long, env = "ONRUSH_REFRESH_TOKEN_SECONDS", default_value_t = 1_209_600, value_name = "SECONDS")]
+    pub refresh_token_seconds: i64,
+    /// bcrypt's cost: each step doubles the work of a sign-in.
+    #[arg(long, env = "ONRUSH_BCRYPT_COST", default_value_t = 10, value_name = "4..=15")]
+    pub bcrypt_cost: u32,
+    /// The largest request body.
+    #[arg(long, env = "ONRUSH_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
+    pub body_bytes_max: usize,
+    /// Connections that clients may have open.
+    #[arg(long, env = "ONRUSH_CONNECTIONS_MAX", default_value_t = 20_000, value_name = "COUNT")]
+    pub connections_max: usize,
+    /// How long the way out may take: requests finish, the journal drains.
+    #[arg(long, env = "ONRUSH_DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS")]
+    pub drain_seconds: u64,
+    /// How long readiness says 503 before the listener closes, so that load balancers turn away.
+    #[arg(long, env = "ONRUSH_DRAIN_DELAY_MS", default_value_t = 0, value_name = "MS")]
+    pub drain_delay_ms: u64,
+    /// Prefix of all keys in Redis.
+    #[arg(long, env = "ONRUSH_PREFIX", default_value = "onrush", value_name = "PREFIX")]
+    pub prefix: String,
+    /// Rate limits; `off` is for load tests.
+    #[arg(long, env = "ONRUSH_LIMITS", default_value = "on", value_parser = ["on", "off"])]
+    pub limits: String,
+}
+
+/// Checked settings.
+#[derive(Clone)]
+pub struct Config {
+    /// Redis.
+    pub redis_url: String,
+    /// Postgres.
+    pub database_url: String,
+    /// What tokens are signed with.
+    pub secret: SecretString,
+    /// Shards asked for; the deployment's own number wins, another is refused.
+    pub shards: Option<u16>,
+    /// Zone of calendar days.
+    pub zone: Tz,
+    /// Connections to Postgres for reads.
+    pub database_connections: u32,
+    /// How long a write may wait for Postgres.
+    pub ack_timeout: Duration,
+    /// Age at which durable writes are refused.
+    pub busy_after: Duration,
+    /// Age at which joins are refused.
+    pub join_busy_after: Duration,
+    /// Pause between two looks at a shard.
+    pub tick: Duration,
+    /// How long an access token is good.
+    pub access_token: chrono::Duration,
+    /// How long a sign-in can be refreshed.
+    pub refresh_token: chrono::Duration,
+    /// bcrypt's cost.
+    pub bcrypt_cost: u32,
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Connections that clients may have open.
+    pub connections_max: usize,
+    /// How long the way out may take.
+    pub drain: Duration,
+    /// How long readiness says 503 before the listener closes.
+    pub drain_delay: Duration,
+    /// Prefix of all keys in Redis.
+    pub prefix: Arc<str>,
+    /// Whether rate limits hold.
+    pub limits: bool,
+    /// The last instance to leave notes that nothing was lost, so that the next start need not look for it.
+    pub leaves_tidy: bool,
+    /// Every instance ticks every shard, whoever owns it. Safe, and only wasteful: tests prove it.
+    pub ticks_all: bool,
+    /// Time.
+    pub clock: Clock,
+    /// Defences taken out; nothing in a plain build can set it.
+    pub sabotage: Sabotage,
+}
+
+/// Defences that a negative control takes out. Only a build with the feature `sabotage` can fill it in.
+#[derive(Clone, Debug, Default)]
+pub struct Sabotage {
+    acks_early: bool,
+    scripts: Vec<(String, String, String)>,
+}
+
+impl Sabotage {
+    /// Answers writes when Redis has them.
+    #[cfg(feature = "sabotage")]
+    pub fn ack_when_redis_answers(mut self) -> Self {
+        self.acks_early = true;
+        self
+    }
+
+    /// Replaces `from` by `to` in the script `name`; the text must be there.
+    #[cfg(feature = "sabotage")]
+    pub fn change_script(mut self, name: &str, from: &str, to: &str) -> Self {
+        self.scripts.push((name.into(), from.into(), to.into()));
+        self
+    }
+
+    /// Whether writes are answered when Redis has them.
+    pub fn acks_early(&self) -> bool {
+        self.acks_early
+    }
+
+    /// A script's text, changed where that was asked for.
+    pub fn mend(&self, name: &str, text: &str) -> String {
+        self.scripts.iter().filter(|(script, ..)| script == name).fold(text.to_owned(), |text, (_, from, to)| {
+            assert!(text.contains(from.as_str()), "{name} does not contain {from:?}");
+            text.replacen(from.as_str(), to, 1)
+        })
+    }
+}
+
+impl Settings {
+    /// Checks every setting; the error lists all mistakes.
+    pub fn check(&self) -> Result<Config, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let mut demand = |holds: bool, message: String| {
+            if !holds {
+                mistakes.push(message);
+            }
+        };
+        demand(self.listen.parse::<SocketAddr>().is_ok(), {
+            format!("ONRUSH_LISTEN is {:?}, not an address such as 0.0.0.0:8080", self.listen)
+        });
+        let redis = ["redis://", "rediss://", "unix://", "redis-unix://"];
+        demand(redis.iter().any(|scheme| self.redis_url.starts_with(scheme)), {
+            "ONRUSH_REDIS_URL is missing or is not a redis:// URL".into()
+        });
+        let postgres = ["postgres://", "postgresql://"];
+        demand(postgres.iter().any(|scheme| self.database_url.starts_with(scheme)), {
+            "ONRUSH_DATABASE_URL is missing or is not a postgres:// URL".into()
+        });
+        demand(self.jwt_secret.len() >= SECRET_MIN, {
+            let length = self.jwt_secret.len();
+            format!("ONRUSH_JWT_SECRET has {length} bytes and needs {SECRET_MIN}; make one: openssl rand -base64 48")
+        });
+        demand(self.shards.is_none_or(|shards| (1..=1024).contains(&shards)), {
+            "ONRUSH_SHARDS must be between 1 and 1024".into()
+        });
+        let zone = self.timezone.parse::<Tz>();
+        demand(zone.is_ok(), format!("ONRUSH_TIMEZONE is {:?}, not a zone such as Asia/Seoul", self.timezone));
+        demand((4..=15).contains(&self.bcrypt_cost), "ONRUSH_BCRYPT_COST must be between 4 and 15".into());
+        demand((10..=10_000).contains(&self.tick_ms), "ONRUSH_TICK_MS must be between 10 and 10000".into());
+        demand((1..=64).contains(&self.workers), "ONRUSH_WORKERS must be between 1 and 64".into());
+        demand(self.database_connections >= 4, "ONRUSH_DATABASE_CONNECTIONS must be at least 4".into());
+        demand(self.body_bytes_max >= 1_024, "ONRUSH_BODY_BYTES_MAX must be at least 1024".into());
+        demand(self.connections_max >= 1, "ONRUSH_CONNECTIONS_MAX must be at least 1".into());
+        demand(self.access_token_seconds >= 1, "ONRUSH_ACCESS_TOKEN_SECONDS must be at least 1".into());
+        demand(self.refresh_token_seconds >= 1, "ONRUSH_REFRESH_TOKEN_SECONDS must be at least 1".into());
+        demand(self.ack_timeout_ms >= 100, "ONRUSH_ACK_TIMEOUT_MS must be at least 100".into());
+        let prefix = !self.prefix.is_empty() && self.prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        demand(prefix, format!("ONRUSH_PREFIX is {:?}; letters, digits and hyphens only", self.prefix));
+        match zone {
+            Ok(zone) if mistakes.is_empty() => Ok(self.checked(zone)),
+            _ => Err(mistakes),
+        }
+    }
+
+    fn checked(&self, zone: Tz) -> Config {
+        Config {
+            redis_url: self.redis_url.clone(),
+            database_url: self.database_url.clone(),
+            secret: SecretString::from(self.jwt_secret.clone()),
+            shards: self.shards,
+            zone,
+            database_connections: self.database_connections,
+            ack_timeout: Duration::from_millis(self.ack_timeout_ms),
+            busy_after: Duration::from_millis(self.busy_after_ms),
+            join_busy_after: Duration::from_millis(self.join_busy_after_ms),
+            tick: Duration::from_millis(self.tick_ms),
+            access_token: chrono::Duration::seconds(self.access_token_seconds),
+            refresh_token: chrono::Duration::seconds(self.refresh_token_seconds),
+            bcrypt_cost: self.bcrypt_cost,
+            body_bytes_max: self.body_bytes_max,
+            connections_max: self.connections_max,
+            drain: Duration::from_secs(self.drain_seconds),
+            drain_delay: Duration::from_millis(self.drain_delay_ms),
+            prefix: self.prefix.as_str().into(),
+            limits: self.limits == "on",
+            leaves_tidy: false,
+            ticks_all: false,
+            clock: Clock::System,
+            sabotage: Sabotage::default(),
+        }
+    }
+}
+
+impl Config {
+    /// A key for one purpose, derived from the secret, so that no token can stand for another kind.
+    pub fn derive_key(&self, purpose: &str) -> aws_lc_rs::hmac::Key {
+        use aws_lc_rs::hmac;
+        let root = hmac::Key::new(hmac::HMAC_SHA256, self.secret.expose_secret().as_bytes());
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, purpose.as_bytes()).as_ref())
+    }
+}
+
+/// Where `--data-dir` is given, the servers of a demo are used.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DataDir {
+    /// Work on the servers of the demo that runs with this folder.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn settings(args: &[&str]) -> Settings {
+        Cli::parse_from([&["onrush"], args].concat()).settings
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let mistakes = settings(&["--listen", "nowhere", "--timezone", "Mars/Base", "--tick-ms", "0"]).check();
+        let mistakes = mistakes.err().unwrap().join("\n");
+        for name in ["LISTEN", "REDIS_URL", "DATABASE_URL", "JWT_SECRET", "TIMEZONE", "TICK_MS"] {
+            assert!(mistakes.contains(&format!("ONRUSH_{name}")), "{name} is not named in:\n{mistakes}");
+        }
+    }
+
+    #[test]
+    fn good_settings_pass_and_keys_differ_by_purpose() {
+        let secret = "s".repeat(SECRET_MIN);
+        let args = ["--redis-url", "redis://127.0.0.1", "--database-url", "postgres://x@y/z", "--jwt-secret", &secret];
+        let config = settings(&args).check().ok().unwrap();
+        let tag = |purpose| aws_lc_rs::hmac::sign(&config.derive_key(purpose), b"x").as_ref().to_vec();
+        assert_eq!(tag("a"), tag("a"));
+        assert_ne!(tag("a"), tag("b"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Lists: `?limit=1..100&cursor=`, newest first, `{"items":[…],"nextCursor":…}`.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::AppState;
+use crate::error::Error;
+
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 100;
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<T> {
+    /// Newest first.
+    pub items: Vec<T>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Which page is asked for.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    limit: usize,
+    after: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl FromRequestParts<AppState> for PageRequest {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Error> {
+        let raw = Query::<Raw>::from_request_parts(parts, app).await;
+        let Query(raw) = raw.map_err(|_| Error::invalid("query", "is not a query string"))?;
+        Self::new(raw.limit.as_deref(), raw.cursor.as_deref())
+    }
+}
+
+impl PageRequest {
+    fn new(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, Error> {
+        let limit = limit.map_or(Some(LIMIT_DEFAULT), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        let limit = limit.ok_or_else(|| Error::invalid("limit", format!("must be between 1 and {LIMIT_MAX}")))?;
+        let after = match cursor.filter(|cursor| !cursor.is_empty()) {
+            None => None,
+            Some(cursor) => {
+                let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+                Some(bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad_cursor)?)
+            }
+        };
+        Ok(Self { limit, after })
+    }
+
+    /// Rows to fetch: one more than asked for tells whether there is a next page.
+    pub fn fetch(&self) -> i64 {
+        self.limit as i64 + 1
+    }
+
+    /// The cursor as the id of the last item that was seen.
+    pub fn after_id(&self) -> Result<Option<Uuid>, Error> {
+        self.after.as_deref().map(|text| text.parse().map_err(|_| bad_cursor())).transpose()
+    }
+
+    /// The cursor as a pair of numbers.
+    pub fn after_pair(&self) -> Result<Option<(i64, i64)>, Error> {
+        let pair = |text: &str| {
+            let (first, second) = text.split_once('-')?;
+            Some((first.parse().ok()?, second.parse().ok()?))
+        };
+        self.after.as_deref().map(|text| pair(text).ok_or_else(bad_cursor)).transpose()
+    }
+
+    /// Makes the page of rows that were fetched.
+    pub fn cut<R, T>(
+        &self,
+        mut rows: Vec<R>,
+        cursor: impl Fn(&R) -> Result<String, Error>,
+        item: impl Fn(&R) -> Result<T, Error>,
+    ) -> Result<Page<T>, Error> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let last = rows.last().filter(|_| more).map(cursor).transpose()?;
+        let items = rows.iter().map(item).collect::<Result<_, _>>()?;
+        Ok(Page { items, next_cursor: last.map(|text| URL_SAFE_NO_PAD.encode(text)) })
+    }
+}
+
+fn bad_cursor() -> Error {
+    Error::invalid("cursor", "is not a cursor of this list")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_where_the_next_begins() {
+        let request = PageRequest::new(Some("2"), None).unwrap();
+        let page = |rows| request.cut(rows, |row: &i32| Ok(row.to_string()), |row| Ok(*row)).unwrap();
+        assert_eq!(page(vec![3, 2]).next_cursor, None);
+        let first = page(vec![3, 2, 1]);
+        assert_eq!(first.items, [3, 2]);
+        let next = PageRequest::new(None, first.next_cursor.as_deref()).unwrap();
+        assert_eq!(next.after.as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn limits_and_cursors_out_of_range_are_refused() {
+        for limit in ["0", "101", "-1", "x", ""] {
+            assert!(PageRequest::new(Some(limit), None).is_err(), "{limit:?}");
+        }
+        assert!(PageRequest::new(None, Some("***")).is_err());
+        let wrong = PageRequest::new(None, Some(&URL_SAFE_NO_PAD.encode("x"))).unwrap();
+        assert!(wrong.after_id().is_err() && wrong.after_pair().is_err());
+    }
+}

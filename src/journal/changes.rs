@@ -1,0 +1,52 @@
+//! What a round of the writer changes: the facts of its entries, folded to their net effect, feature by feature.
+
+use sqlx::PgConnection;
+
+use super::entry::{BadEntry, Entry};
+use super::event::Event;
+use crate::error::Error;
+use crate::{concerts, payments, queue, seats, wallet};
+
+/// The changes of one round.
+#[derive(Default)]
+pub struct Changes {
+    wallet: wallet::table::Changes,
+    queue: queue::table::Changes,
+    concerts: concerts::table::Changes,
+    seats: seats::table::Changes,
+    payments: payments::table::Changes,
+}
+
+impl Changes {
+    /// Folds entries, each shard's in order.
+    pub fn fold(entries: &[&Entry]) -> Result<Self, BadEntry> {
+        let mut changes = Self::default();
+        for entry in entries {
+            for event in entry.facts.events()? {
+                match event {
+                    Event::Journal(_) => {}
+                    Event::Wallet(event) => changes.wallet.fold(entry, event),
+                    Event::Queue(event) => changes.queue.fold(entry, event),
+                    Event::Concert(event) => changes.concerts.fold(entry, event),
+                    Event::Seat(event) => changes.seats.fold(entry, event),
+                    Event::Payment(event) => {
+                        if let payments::event::PaymentEvent::PaymentConfirmed(fact) = &event {
+                            changes.seats.sell(entry, fact);
+                        }
+                        changes.payments.fold(entry, event);
+                    }
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Writes them, each table once.
+    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+        self.wallet.apply(pg).await?;
+        self.concerts.apply(pg).await?;
+        self.queue.apply(pg).await?;
+        self.seats.apply(pg).await?;
+        self.payments.apply(pg).await
+    }
+}

@@ -1,0 +1,416 @@
+//! The one way to write: a script decides and journals, the writer carries the journal to Postgres, the handler
+//! waits for the commit.
+//!
+//! What must always hold:
+//! - An effect has a name, (operation, step), and takes place once.
+//! - Entries of an epoch are dense, and chained by hashes that cover their outcome.
+//! - Postgres is a prefix of each shard's history; its cursor moves by compare-and-set.
+//! - Nobody is told yes before his very entry is committed.
+//!
+//! Keys of a shard, all bounded: `meta` (which epoch lives), `journal` (about ten minutes), `ops` and `order`
+//! (what operations came to, fifteen minutes and until durable), `marks` (how far Postgres was, a line a minute).
+
+pub mod ack;
+pub mod changes;
+pub mod direct;
+pub mod entry;
+pub mod event;
+pub mod facts;
+pub mod keeper;
+pub mod lease;
+pub mod loader;
+pub mod rebuild;
+pub mod request;
+pub mod shards;
+pub mod store;
+pub mod table;
+pub mod verify;
+pub mod writer;
+
+pub use entry::{Facts, OpStep, Receipt, hex};
+pub use request::{IdempotencyKey, Request};
+pub use shards::Shards;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::batch::Batcher;
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+use crate::ids::InstanceId;
+use crate::redis::{Redis, RedisError, Reply, Script, Shard, Space};
+use ack::{Acks, Pending};
+use request::{Turn, Turns};
+use table::recall::{self, KeyScope, Recalled};
+
+/// Scopes that one look-up asks for.
+const RECALL_MAX: usize = 500;
+/// Shards that are rebuilt at once; fewer than the pool has connections.
+const REBUILDS_MAX: usize = 3;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A handler waits so long for Postgres.
+    pub ack_timeout: Duration,
+    /// A shard refuses new durable operations when its oldest entry has waited longer.
+    pub busy_after: Duration,
+    /// A shard refuses joins when its oldest entry has waited longer.
+    pub join_busy_after: Duration,
+    /// Always false, but in a negative control: answers without waiting for Postgres.
+    pub acks_early: bool,
+}
+
+/// Whether a step may be refused because Postgres is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// The first step of a new durable operation.
+    Durable,
+    /// A join.
+    Join,
+    /// Later steps, voids, sweeps: never refused.
+    Exempt,
+}
+
+/// One step of an operation, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it is the effect of.
+    pub op: OpStep,
+    /// Whether it may be refused as `busy`.
+    pub gate: Gate,
+    /// The journal's line of who asked; empty on later steps and where no key was sent.
+    pub line: String,
+    /// Of the request.
+    pub fingerprint: String,
+}
+
+impl Step {
+    /// The first step of a client's request.
+    pub fn first(request: &Request) -> Self {
+        Self {
+            op: OpStep { op: request.op, step: 1 },
+            gate: Gate::Durable,
+            line: request.line(),
+            fingerprint: request.fingerprint.clone(),
+        }
+    }
+
+    /// A later step, or the system's own doing.
+    pub fn exempt(op: Uuid, step: u8) -> Self {
+        Self { op: OpStep { op, step }, gate: Gate::Exempt, line: String::new(), fingerprint: String::new() }
+    }
+}
+
+/// A step that took effect, now or before.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Where it stands.
+    pub receipt: Receipt,
+    /// When, in milliseconds.
+    pub at_ms: i64,
+    /// What happened: the answer is made from this and nothing else.
+    pub facts: Facts,
+    /// It had happened before this call.
+    pub replayed: bool,
+}
+
+impl Done {
+    /// A committed step, told again.
+    pub fn recalled(step: Recalled) -> Self {
+        Self { receipt: step.receipt, at_ms: step.at_ms, facts: step.facts, replayed: true }
+    }
+}
+
+/// What a script came to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It took effect, and is durable where that was waited for.
+    Done(Done),
+    /// It changed nothing; the word says why.
+    Refused(Reply),
+}
+
+impl Outcome {
+    /// A refusal as the client is told it; its word is a code of the contract.
+    pub fn done(self) -> Result<Done, Error> {
+        match self {
+            Self::Done(done) => Ok(done),
+            Self::Refused(reply) => Err(refusal(&reply)),
+        }
+    }
+}
+
+/// A script's refusal as an error.
+pub fn refusal(reply: &Reply) -> Error {
+    match Code::from_word(reply.word()) {
+        Some(code) if code.status() >= 500 => Error::Unavailable(code, "a script said so".into()),
+        Some(code) => Error::refused(code),
+        None => Error::internal(format_args!("a script answered {:?}", reply.word())),
+    }
+}
+
+/// The journal of this instance.
+pub struct Journal {
+    /// Where decisions are made.
+    pub redis: Arc<Redis>,
+    /// What is known of the shards.
+    pub shards: Arc<Shards>,
+    /// Who waits.
+    pub acks: Arc<Acks>,
+    /// This instance.
+    pub me: InstanceId,
+    /// Time.
+    pub clock: Clock,
+    /// How long things may take.
+    pub limits: Limits,
+    pool: PgPool,
+    recall: Batcher<KeyScope, Vec<Recalled>>,
+    turns: Turns,
+    /// Each rebuild holds a connection of the pool while it asks for another.
+    rebuilding: Semaphore,
+}
+
+/// When an operation was looked up, in which epoch of its shard.
+struct Looked {
+    space: Space,
+    at_ms: i64,
+}
+
+enum Called {
+    Stale,
+    Ended(Outcome),
+}
+
+impl Journal {
+    /// Starts the look-up task, which ends with the journal.
+    pub fn new(
+        redis: Arc<Redis>,
+        shards: Arc<Shards>,
+        pool: PgPool,
+        me: InstanceId,
+        clock: Clock,
+        limits: Limits,
+    ) -> Self {
+        let asking = pool.clone();
+        let recall = Batcher::spawn(RECALL_MAX, move |scopes: Vec<KeyScope>| {
+            let pool = asking.clone();
+            async move { recall::by_key(&pool, &scopes).await }
+        });
+        let acks = Arc::new(Acks::default());
+        let rebuilding = Semaphore::new(REBUILDS_MAX);
+        Self { redis, shards, acks, me, clock, limits, pool, recall, turns: Turns::default(), rebuilding }
+    }
+
+    /// Calls a script that journals nothing: a read, or a soft change. Once more when the epoch was stale.
+    pub async fn ask<S: Script>(&self, shard: Shard, build: impl Fn(&Space) -> S) -> Result<Reply, Error> {
+        for _ in 0..2 {
+            let space = self.shards.live(shard).await?;
+            let (keys, args) = build(&space).parts();
+            let mut all_keys = vec![space.meta()];
+            all_keys.extend(keys);
+            let mut all_args = vec![space.epoch.to_string(), self.clock.argument()];
+            all_args.extend(args);
+            let reply = self.redis.call_quick(S::SOURCE, all_keys, all_args).await?;
+            if !self.is_stale(&reply, shard).await? {
+                return Ok(reply);
+            }
+        }
+        Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
+    }
+
+    /// A whole operation of one step: looks the key up, calls the script, waits until it is durable.
+    pub async fn perform<S: Script>(
+        &self,
+        shard: Shard,
+        request: &Request,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Outcome, Error> {
+        let _turn = self.turn(request).await?;
+        self.perform_in_turn(shard, request, build).await
+    }
+
+    /// The same for a caller that has taken the turn.
+    pub async fn perform_in_turn<S: Script>(
+        &self,
+        shard: Shard,
+        request: &Request,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Outcome, Error> {
+        let step = Step::first(request);
+        for again in [false, true] {
+            // The epoch is read before the look-up. An effect that the look-up misses is then either in Redis'
+            // record, in the same epoch, or lost with it; never twice.
+            let looked = Looked { space: self.shards.live(shard).await?, at_ms: self.clock.now_ms() };
+            if let Some(first) = self.recall(request).await?.into_iter().next() {
+                return Ok(Outcome::Done(Done::recalled(first)));
+            }
+            // The driver may have sent it before the epoch changed: what that came to, Postgres knows now.
+            if again && let Some(done) = self.committed_step(step.op).await? {
+                return Ok(Outcome::Done(Done { replayed: false, ..done }));
+            }
+            if let Called::Ended(outcome) = self.call(&looked, &step, true, &build).await? {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
+    }
+
+    /// One step of a longer operation, durable before it returns.
+    pub async fn step<S: Script>(
+        &self,
+        shard: Shard,
+        step: &Step,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Outcome, Error> {
+        self.attempt(shard, step, true, build).await
+    }
+
+    /// A change that nobody waits for: admission, sweeps.
+    pub async fn unawaited<S: Script>(&self, shard: Shard, build: impl Fn(&Space) -> S) -> Result<Outcome, Error> {
+        self.attempt(shard, &Step::exempt(Uuid::now_v7(), 1), false, build).await
+    }
+
+    async fn attempt<S: Script>(
+        &self,
+        shard: Shard,
+        step: &Step,
+        durable: bool,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Outcome, Error> {
+        for again in [false, true] {
+            let looked = Looked { space: self.shards.live(shard).await?, at_ms: self.clock.now_ms() };
+            // Likewise.
+            if again && let Some(done) = self.committed_step(step.op).await? {
+                return Ok(Outcome::Done(done));
+            }
+            if let Called::Ended(outcome) = self.call(&looked, step, durable, &build).await? {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
+    }
+
+    async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
+        let steps = self.steps_of(op.op).await?;
+        Ok(steps.into_iter().find(|step| step.op == op).map(Done::recalled))
+    }
+
+    /// The first request with a key runs; the others wait for it.
+    pub async fn turn(&self, request: &Request) -> Result<Option<Turn<'_>>, Error> {
+        match request.key {
+            Some(_) => self.turns.take(request.op, self.limits.ack_timeout).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The committed steps of a request that came before with the same key; none without a key. A key that was
+    /// used for something else is refused.
+    pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
+        let Some(scope) = request.scope() else { return Ok(Vec::new()) };
+        let mut steps = self.recall.ask(scope).await?;
+        steps.sort_by_key(|step| (step.op.op != request.op, step.op.step));
+        match steps.first() {
+            None => Ok(Vec::new()),
+            Some(first) if first.target != request.target || first.fingerprint != request.fingerprint => {
+                Err(Error::refused(Code::IdempotencyKeyReused))
+            }
+            Some(_) => {
+                steps.retain(|step| step.op.op == request.op);
+                Ok(steps)
+            }
+        }
+    }
+
+    /// The committed steps of an operation, whoever asked for it.
+    pub async fn steps_of(&self, op: Uuid) -> Result<Vec<Recalled>, Error> {
+        recall::by_op(&self.pool, op).await
+    }
+
+    async fn call<S: Script>(
+        &self,
+        looked: &Looked,
+        step: &Step,
+        durable: bool,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Called, Error> {
+        let space = &looked.space;
+        let (own_keys, own_args) = build(space).parts();
+        let mut keys = store::journal_keys(space);
+        keys.extend(own_keys);
+        let mut args = self.journal_args(looked, step);
+        args.extend(own_args);
+        let pending = durable.then(|| self.acks.expect(step.op));
+        let reply = match self.redis.call_quick(S::SOURCE, keys, args).await {
+            Ok(reply) => reply,
+            Err(RedisError::Unknown(why)) => return self.unanswered(step, pending, why).await,
+            Err(error) => return Err(error.into()),
+        };
+        if self.is_stale(&reply, space.shard).await? {
+            return Ok(Called::Stale);
+        }
+        let Some(done) = store::read_done(space, step, &reply)? else {
+            return Ok(Called::Ended(Outcome::Refused(reply)));
+        };
+        if let Some(pending) = pending.filter(|_| !self.limits.acks_early) {
+            self.confirmed(pending, &done).await?;
+        }
+        Ok(Called::Ended(Outcome::Done(done)))
+    }
+
+    /// Waits for the commit. What was done before may have been committed before, so Postgres is asked at once.
+    async fn confirmed(&self, pending: Pending, done: &Done) -> Result<(), Error> {
+        if done.replayed {
+            pending.hurry();
+        }
+        let waited = pending.wait(done.receipt, self.limits.ack_timeout).await;
+        match waited {
+            Err(_) if done.replayed => Err(Error::refused(Code::IdempotencyInProgress)),
+            waited => waited,
+        }
+    }
+
+    /// The script may have run. If its entry is committed in time, that is the answer; else nobody knows yet.
+    async fn unanswered(&self, step: &Step, pending: Option<Pending>, why: String) -> Result<Called, Error> {
+        let Some(mut pending) = pending else { return Err(Error::outcome_unknown(why)) };
+        pending.wait_any(self.limits.ack_timeout).await?;
+        let done = self.committed_step(step.op).await?.ok_or_else(|| Error::outcome_unknown(why))?;
+        Ok(Called::Ended(Outcome::Done(Done { replayed: false, ..done })))
+    }
+
+    /// True when the shard's epoch has changed: the new one was learnt, the call may be made again.
+    async fn is_stale(&self, reply: &Reply, shard: Shard) -> Result<bool, Error> {
+        match reply.word() {
+            // `late`: this task slept for long since it looked; it looks again.
+            "stale_epoch" | "fenced" | "late" => {
+                self.shards.refresh().await?;
+                Ok(true)
+            }
+            "clock_jumped" => Err(Error::unavailable(format_args!("the clock of shard {shard} has jumped"))),
+            _ => Ok(false),
+        }
+    }
+
+    fn journal_args(&self, looked: &Looked, step: &Step) -> Vec<String> {
+        let gate = match step.gate {
+            Gate::Durable => self.limits.busy_after.as_millis().to_string(),
+            Gate::Join => self.limits.join_busy_after.as_millis().to_string(),
+            Gate::Exempt => String::new(),
+        };
+        vec![
+            looked.space.epoch.to_string(),
+            self.clock.argument(),
+            step.op.op.to_string(),
+            step.op.step.to_string(),
+            self.me.to_string(),
+            gate,
+            looked.at_ms.to_string(),
+            step.fingerprint.clone(),
+            step.line.clone(),
+        ]
+    }
+}

@@ -1,0 +1,96 @@
+//! What this instance knows of each shard: its epoch, and whether it lives. The truth is in Postgres.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::table::cursor::{self, Cursor, ShardState};
+use crate::error::Error;
+use crate::redis::{Shard, Space};
+
+/// All shards of the deployment.
+pub struct Shards {
+    prefix: Arc<str>,
+    pool: PgPool,
+    /// For each shard `epoch << 1 | live`.
+    known: Vec<AtomicU64>,
+    refreshed: Mutex<Instant>,
+}
+
+impl Shards {
+    /// Knows nothing yet; [`refresh`](Self::refresh) asks Postgres.
+    pub fn new(prefix: Arc<str>, pool: PgPool, count: u16) -> Self {
+        let known = (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self { prefix, pool, known, refreshed: Mutex::new(Instant::now()) }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u16 {
+        self.known.len() as u16
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Shard> + use<> {
+        (0..self.count()).map(Shard)
+    }
+
+    /// The shard that an id belongs to.
+    pub fn of(&self, id: Uuid) -> Shard {
+        Shard::of(id, self.count())
+    }
+
+    /// Names keys of a shard in an epoch.
+    pub fn space(&self, shard: Shard, epoch: u64) -> Space {
+        Space::new(self.prefix.clone(), shard, epoch)
+    }
+
+    /// The shard as far as this instance knows: its space, where it lives.
+    pub fn known(&self, shard: Shard) -> (Space, bool) {
+        let known = self.known[usize::from(shard.0)].load(Ordering::Acquire);
+        (self.space(shard, known >> 1), known & 1 == 1)
+    }
+
+    /// The live shard's space; asks Postgres once when it is not known to live. `unavailable` when it does not.
+    pub async fn live(&self, shard: Shard) -> Result<Space, Error> {
+        if let (space, true) = self.known(shard) {
+            return Ok(space);
+        }
+        self.refresh().await?;
+        match self.known(shard) {
+            (space, true) => Ok(space),
+            _ => Err(Error::unavailable(format_args!("shard {shard} is being rebuilt"))),
+        }
+    }
+
+    /// Takes note of a cursor; an older epoch never replaces a newer one.
+    pub fn learn(&self, cursor: &Cursor) {
+        let live = cursor.state == ShardState::Live;
+        let new = cursor.epoch << 1 | u64::from(live);
+        let known = &self.known[usize::from(cursor.shard.0)];
+        let update = |old: u64| (cursor.epoch >= old >> 1).then_some(new);
+        // The closure refuses only what is older than known.
+        let _ = known.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+    }
+
+    /// Asks Postgres for all cursors. Callers that come while one asks share its answer.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let came = Instant::now();
+        let mut refreshed = self.refreshed.lock().await;
+        if *refreshed > came {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        cursor::all(&self.pool).await?.iter().for_each(|cursor| self.learn(cursor));
+        *refreshed = asked;
+        Ok(())
+    }
+
+    /// How many shards are known to live.
+    pub fn live_count(&self) -> usize {
+        self.known.iter().filter(|known| known.load(Ordering::Acquire) & 1 == 1).count()
+    }
+}

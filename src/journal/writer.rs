@@ -1,0 +1,408 @@
+//! The ordered writer: reads each owned shard's journal after its cursor, checks number, epoch and chain, and
+//! commits what follows in one transaction over all shards.
+//!
+//! There is no consumer group: order is the point. Two writers at once do no harm, because a transaction begins
+//! by moving each cursor from where its reading began, and a shard whose cursor stands elsewhere drops out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::changes::Changes;
+use super::entry::{ChainHash, Entry};
+use super::lease::Owned;
+use super::table::cursor::{self, Advance, Cursor, ShardState};
+use super::table::entries;
+use super::{Journal, ack, store};
+use crate::error::Error;
+use crate::ids::InstanceId;
+use crate::metrics;
+use crate::redis::{Shard, StreamEntry};
+
+/// Entries read from one shard in a round.
+const READ_MAX: usize = 500;
+/// How long a reading waits for the first entry, and with it how soon a change of ownership is seen.
+const BLOCK: Duration = Duration::from_millis(50);
+/// How long a transaction may take before its connection is given up.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How much of the journal stays in Redis behind the cursor, for a Postgres that went back a little.
+const KEEP_MS: i64 = 600_000;
+
+/// Where the writer stands in a shard.
+#[derive(Clone, Debug)]
+pub struct Position {
+    /// What is committed.
+    pub cursor: Cursor,
+    /// What comes next does not follow; nothing more is read in this epoch.
+    pub broken: bool,
+}
+
+/// Where the writer stands in each shard, for the keepers.
+#[derive(Default)]
+pub struct Positions(Mutex<HashMap<Shard, Position>>);
+
+impl Positions {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Shard, Position>> {
+        // The map is whole between statements, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the writer stands in a shard, where it has begun.
+    pub fn get(&self, shard: Shard) -> Option<Position> {
+        self.map().get(&shard).cloned()
+    }
+
+    fn set(&self, cursor: Cursor) {
+        self.map().insert(cursor.shard, Position { cursor, broken: false });
+    }
+
+    /// Forgets a shard: the writer reads its cursor from Postgres again.
+    pub fn forget(&self, shard: Shard) {
+        self.map().remove(&shard);
+    }
+}
+
+/// What a round adds to one shard.
+struct Batch {
+    cursor: Cursor,
+    entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// Batches are made with at least one entry; without, the cursor stays.
+    fn end(&self) -> (u64, ChainHash) {
+        let last = self.entries.last().map(|entry| (entry.receipt.seq, entry.receipt.hash));
+        last.unwrap_or((self.cursor.seq, self.cursor.hash))
+    }
+
+    fn advance(&self) -> Advance {
+        Advance {
+            shard: self.cursor.shard,
+            epoch: self.cursor.epoch,
+            from: (self.cursor.seq, self.cursor.hash),
+            to: self.end(),
+        }
+    }
+
+    /// Cuts the batch in two that follow each other.
+    fn halves(mut self) -> (Batch, Batch) {
+        let rest = self.entries.split_off(self.entries.len().div_ceil(2));
+        let (seq, hash) = self.end();
+        let cursor = Cursor { seq, hash, ..self.cursor.clone() };
+        (self, Batch { cursor, entries: rest })
+    }
+}
+
+/// The writer of one instance.
+pub struct Writer {
+    journal: Arc<Journal>,
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    owned: Owned,
+    positions: Arc<Positions>,
+    synced: Instant,
+}
+
+impl Writer {
+    /// A writer with a connection of its own.
+    pub fn new(journal: Arc<Journal>, options: PgConnectOptions, owned: Owned, positions: Arc<Positions>) -> Self {
+        let synced = Instant::now();
+        Self { journal, options, connection: None, owned, positions, synced }
+    }
+
+    /// Rounds until stopped; then until nothing is left to commit, for at most `drain`.
+    pub async fn run(mut self, stop: CancellationToken, drain: Duration) {
+        let mut deadline = None;
+        loop {
+            let ended = self.round().await;
+            if stop.is_cancelled() {
+                let until = *deadline.get_or_insert_with(|| Instant::now() + drain);
+                if matches!(ended, Ok(0)) || Instant::now() > until {
+                    break;
+                }
+            }
+            if let Err(error) = ended {
+                tracing::warn!(%error, "a writer's round failed");
+                self.connection = None;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            drop(connection.close().await);
+        }
+    }
+
+    /// One round: how many entries were committed.
+    pub async fn round(&mut self) -> Result<usize, Error> {
+        self.sync().await?;
+        let cursors = self.live_cursors();
+        if cursors.is_empty() {
+            tokio::time::sleep(BLOCK).await;
+            return Ok(0);
+        }
+        let batches = self.read(cursors).await?;
+        if batches.is_empty() {
+            return Ok(0);
+        }
+        let started = Instant::now();
+        let committed = self.commit_or_single_out(batches).await?;
+        let count = committed.iter().map(|batch| batch.entries.len()).sum();
+        if count > 0 {
+            metrics::batch(count, started.elapsed());
+            self.announce(&committed).await;
+        }
+        Ok(count)
+    }
+
+    /// Follows ownership, and reads cursors that are not known from Postgres.
+    async fn sync(&mut self) -> Result<(), Error> {
+        let owned: BTreeSet<Shard> = self.owned.borrow().clone();
+        let missing: Vec<Shard> = {
+            let mut known = self.positions.map();
+            known.retain(|shard, _| owned.contains(shard));
+            let lives = |position: &Position| position.cursor.state == ShardState::Live;
+            owned.into_iter().filter(|shard| !known.get(shard).is_some_and(lives)).collect()
+        };
+        if missing.is_empty() || self.synced.elapsed() < PAUSE {
+            return Ok(());
+        }
+        self.synced = Instant::now();
+        for shard in missing {
+            let cursor = cursor::one(self.postgres().await?, shard).await?;
+            self.journal.shards.learn(&cursor);
+            self.positions.set(cursor);
+        }
+        Ok(())
+    }
+
+    fn live_cursors(&self) -> Vec<Cursor> {
+        let known = self.positions.map();
+        let readable = known.values().filter(|p| p.cursor.state == ShardState::Live && !p.broken);
+        let mut live: Vec<_> = readable.map(|position| position.cursor.clone()).collect();
+        live.sort_by_key(|cursor| cursor.shard);
+        live
+    }
+
+    async fn read(&mut self, cursors: Vec<Cursor>) -> Result<Vec<Batch>, Error> {
+        let streams: Vec<(String, String)> = cursors
+            .iter()
+            .map(|cursor| {
+                let space = self.journal.shards.space(cursor.shard, cursor.epoch);
+                (store::journal(&space).into_string(), format!("{}-{}", cursor.epoch, cursor.seq))
+            })
+            .collect();
+        let mut found: HashMap<String, Vec<StreamEntry>> =
+            self.journal.redis.read_streams(&streams, READ_MAX, BLOCK).await?.into_iter().collect();
+        let mut batches = Vec::new();
+        for (cursor, (key, _)) in cursors.into_iter().zip(&streams) {
+            let Some(raw) = found.remove(key) else { continue };
+            let (entries, broken) = follow(&cursor, &raw);
+            if let Some(why) = broken {
+                self.give_up(cursor.shard, cursor.epoch, &why);
+            }
+            if !entries.is_empty() {
+                batches.push(Batch { cursor, entries });
+            }
+        }
+        Ok(batches)
+    }
+
+    /// The journal does not follow: the keeper rebuilds the shard.
+    fn give_up(&self, shard: Shard, epoch: u64, why: &str) {
+        tracing::error!(%shard, epoch, why, "the journal does not follow; the shard is to be rebuilt");
+        metrics::fork(shard, "chain");
+        if let Some(position) = self.positions.map().get_mut(&shard) {
+            position.broken = position.cursor.epoch == epoch;
+        }
+    }
+
+    /// Commits the batches; what Postgres refuses is halved until the entry is found that it refuses.
+    async fn commit_or_single_out(&mut self, batches: Vec<Batch>) -> Result<Vec<Batch>, Error> {
+        let mut committed = Vec::new();
+        let mut waiting = vec![batches];
+        while let Some(round) = waiting.pop() {
+            let why = match self.commit(&round).await {
+                Ok(moved) => {
+                    committed.extend(self.moved(round, &moved));
+                    continue;
+                }
+                Err(Error::Internal(why)) => why,
+                Err(error) => {
+                    committed.extend(self.after_unknown_commit(round).await?);
+                    tracing::warn!(%error, "a commit's outcome was unknown; the cursors were read again");
+                    continue;
+                }
+            };
+            self.connection = None;
+            let mut round = round;
+            if round.len() > 1 {
+                waiting.extend(round.into_iter().map(|batch| vec![batch]));
+            } else if let Some(batch) = round.pop() {
+                if let [entry] = batch.entries.as_slice() {
+                    self.quarantine(entry, &why).await?;
+                } else {
+                    let (first, second) = batch.halves();
+                    // The last pushed is the first tried, and the second half cannot go before the first.
+                    waiting.push(vec![second]);
+                    waiting.push(vec![first]);
+                }
+            }
+        }
+        Ok(committed)
+    }
+
+    /// One transaction. Which shards' cursors moved.
+    async fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Shard>, Error> {
+        let steps: Vec<Advance> = batches.iter().map(Batch::advance).collect();
+        let postgres = self.postgres().await?;
+        let transaction = async {
+            let mut tx = postgres.begin().await?;
+            let moved = cursor::advance(&mut tx, &steps).await?;
+            let kept: Vec<&Entry> = batches
+                .iter()
+                .filter(|batch| moved.contains(&batch.cursor.shard))
+                .flat_map(|batch| &batch.entries)
+                .collect();
+            if kept.is_empty() {
+                return Ok(moved);
+            }
+            entries::insert_operations(&mut tx, &kept).await?;
+            entries::insert_entries(&mut tx, &kept).await?;
+            Changes::fold(&kept).map_err(Error::internal)?.apply(&mut tx).await?;
+            tx.commit().await?;
+            Ok(moved)
+        };
+        match tokio::time::timeout(COMMIT_TIMEOUT, transaction).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Error::unavailable("postgres did not commit in time")),
+        }
+    }
+
+    /// Takes note of the cursors that moved; those that did not are read again.
+    fn moved(&self, batches: Vec<Batch>, moved: &[Shard]) -> Vec<Batch> {
+        let mut known = self.positions.map();
+        let (committed, lost): (Vec<_>, Vec<_>) =
+            batches.into_iter().partition(|batch| moved.contains(&batch.cursor.shard));
+        for batch in &committed {
+            let (seq, hash) = batch.end();
+            if let Some(position) = known.get_mut(&batch.cursor.shard) {
+                position.cursor = Cursor { seq, hash, ..batch.cursor.clone() };
+            }
+        }
+        for batch in lost {
+            tracing::info!(shard = %batch.cursor.shard, "another writer moved the cursor");
+            known.remove(&batch.cursor.shard);
+        }
+        committed
+    }
+
+    /// The connection broke around the commit: whether it took place stands in the cursors.
+    async fn after_unknown_commit(&mut self, batches: Vec<Batch>) -> Result<Vec<Batch>, Error> {
+        self.connection = None;
+        let mut moved = Vec::new();
+        for batch in &batches {
+            let shard = batch.cursor.shard;
+            let cursor = cursor::one(self.postgres().await?, shard).await?;
+            let arrived = cursor.epoch == batch.cursor.epoch && (cursor.seq, cursor.hash) == batch.end();
+            if arrived {
+                moved.push(shard);
+            }
+        }
+        Ok(self.moved(batches, &moved))
+    }
+
+    /// Keeps the entry that Postgres refused, and fences the shard by giving it the next epoch: nobody was told
+    /// yes about this entry, or about anything that was built on it.
+    async fn quarantine(&mut self, entry: &Entry, why: &str) -> Result<(), Error> {
+        let (shard, epoch) = (entry.receipt.shard, entry.receipt.epoch);
+        tracing::error!(%shard, epoch, seq = entry.receipt.seq, kind = entry.kind, op = %entry.op.op, why,
+            "postgres refused a journal entry; it is quarantined and the shard rebuilt");
+        metrics::fork(shard, "quarantine");
+        self.positions.forget(shard);
+        let mut tx = self.postgres().await?.begin().await?;
+        entries::quarantine(&mut tx, entry, why).await?;
+        super::rebuild::fence_off(&mut tx, shard, epoch, ("postgres refused an entry", false)).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Wakes who waits here, tells the other instances, and tells the shards how far Postgres is.
+    async fn announce(&self, committed: &[Batch]) {
+        let me = self.journal.me;
+        let mut elsewhere: BTreeMap<InstanceId, Vec<&Entry>> = BTreeMap::new();
+        for entry in committed.iter().flat_map(|batch| &batch.entries) {
+            if entry.origin == me {
+                self.journal.acks.committed(entry.op, entry.receipt);
+            } else {
+                elsewhere.entry(entry.origin).or_default().push(entry);
+            }
+        }
+        for (origin, entries) in elsewhere {
+            let message = ack::message(entries.iter().map(|entry| (entry.op, &entry.receipt)));
+            let channel = ack_channel(origin);
+            if let Err(error) = self.journal.redis.publish(&channel, message).await {
+                tracing::debug!(%error, "publishing acknowledgements");
+            }
+        }
+        let ends = committed.iter().map(|batch| {
+            let (seq, _) = batch.end();
+            tell_committed(&self.journal, batch.cursor.shard, batch.cursor.epoch, seq)
+        });
+        futures::future::join_all(ends).await;
+    }
+
+    async fn postgres(&mut self) -> Result<&mut PgConnection, Error> {
+        if self.connection.is_none() {
+            let connecting = tokio::time::timeout(COMMIT_TIMEOUT, self.options.connect()).await;
+            self.connection = Some(connecting.map_err(|_| Error::unavailable("postgres does not answer"))??);
+        }
+        self.connection.as_mut().ok_or_else(|| Error::unavailable("no connection to postgres"))
+    }
+}
+
+/// Where an instance hears of its acknowledgements.
+pub fn ack_channel(instance: InstanceId) -> String {
+    format!("onrush:ack:{instance}")
+}
+
+/// Tells a shard how far Postgres is; best effort, the keeper says it again.
+pub async fn tell_committed(journal: &Journal, shard: Shard, epoch: u64, seq: u64) {
+    let space = journal.shards.space(shard, epoch);
+    let script = store::Committed {
+        meta: space.meta(),
+        journal: store::journal(&space),
+        marks: store::marks(&space),
+        epoch,
+        seq,
+        keep_ms: KEEP_MS,
+    };
+    if let Err(error) = journal.redis.run(script, Duration::from_secs(1)).await {
+        tracing::debug!(%shard, %error, "telling how far postgres is");
+    }
+}
+
+/// The entries that follow the cursor, and why the rest does not.
+fn follow(cursor: &Cursor, raw: &[StreamEntry]) -> (Vec<Entry>, Option<String>) {
+    let mut entries = Vec::with_capacity(raw.len());
+    let (mut seq, mut hash) = (cursor.seq, cursor.hash);
+    for raw in raw {
+        let entry = match Entry::read(cursor.shard, raw) {
+            Ok(entry) => entry,
+            Err(error) => return (entries, Some(error.to_string())),
+        };
+        let at = entry.receipt;
+        if at.epoch != cursor.epoch || at.seq != seq + 1 || entry.previous != hash {
+            let why = format!("{} with p {} follows {}-{seq} with h {hash}", raw.id, entry.previous, cursor.epoch);
+            return (entries, Some(why));
+        }
+        (seq, hash) = (at.seq, at.hash);
+        entries.push(entry);
+    }
+    (entries, None)
+}

@@ -1,0 +1,192 @@
+//! Every metric, declared once. Labels come from closed sets: routes, statuses, scripts, outcomes, shards.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::redis::Shard;
+
+/// Buckets of durations, in seconds.
+const SECONDS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Buckets of batch sizes, in entries.
+const ENTRIES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
+
+const HTTP: &str = "onrush_http_request_seconds";
+const SCRIPT: &str = "onrush_script_seconds";
+const ACK_WAIT: &str = "onrush_ack_wait_seconds";
+const BATCH_ENTRIES: &str = "onrush_journal_batch_entries";
+const BATCH_SECONDS: &str = "onrush_journal_batch_seconds";
+const LAG_ENTRIES: &str = "onrush_journal_lag_entries";
+const LAG_SECONDS: &str = "onrush_journal_lag_seconds";
+const SHARD_LIVE: &str = "onrush_shard_live";
+const FORKS: &str = "onrush_shard_forks_total";
+const REBUILDS: &str = "onrush_shard_rebuilds_total";
+const REBUILD_ITEMS: &str = "onrush_shard_rebuild_items_total";
+const REBUILD_SECONDS: &str = "onrush_shard_rebuild_seconds";
+const WAITING: &str = "onrush_queue_waiting";
+const ACTIVE: &str = "onrush_queue_active";
+const JOINED: &str = "onrush_queue_joined_total";
+const ADMITTED: &str = "onrush_queue_admitted_total";
+const ENDED: &str = "onrush_queue_ended_total";
+const HOLDS: &str = "onrush_seat_holds_total";
+const LAPSED: &str = "onrush_seat_holds_lapsed_total";
+const SALES: &str = "onrush_seat_sales_total";
+const POINTS: &str = "onrush_points_charged_total";
+const PAYMENTS_REFUSED: &str = "onrush_payments_refused_total";
+const PAYMENTS_RECOVERED: &str = "onrush_payments_recovered_total";
+const UP: &str = "onrush_server_up";
+
+/// Installs the recorder of this process; a process has one, whoever asks first.
+pub fn install() -> PrometheusHandle {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    HANDLE.get_or_init(recorder).clone()
+}
+
+fn recorder() -> PrometheusHandle {
+    let builder = PrometheusBuilder::new();
+    // Without buckets, histograms would become summaries, which cannot be added up over instances.
+    let builder = builder
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_entries".into()), ENTRIES));
+    let handle = match builder.map(PrometheusBuilder::build_recorder) {
+        Ok(recorder) => {
+            let handle = recorder.handle();
+            if let Err(error) = metrics::set_global_recorder(recorder) {
+                tracing::warn!(%error, "another metrics recorder is installed");
+            }
+            handle
+        }
+        Err(error) => {
+            tracing::error!(%error, "the metrics' buckets are refused");
+            PrometheusBuilder::new().build_recorder().handle()
+        }
+    };
+    describe();
+    handle
+}
+
+fn describe() {
+    describe_histogram!(HTTP, "Seconds from a request's head to its answer's, by route, method and status");
+    describe_histogram!(SCRIPT, "Seconds of a script call, by script and outcome");
+    describe_histogram!(ACK_WAIT, "Seconds that a handler waited for Postgres to confirm its entry");
+    describe_histogram!(BATCH_ENTRIES, "Journal entries of a writer's transaction");
+    describe_histogram!(BATCH_SECONDS, "Seconds of a writer's transaction");
+    describe_gauge!(LAG_ENTRIES, "Journal entries that Postgres does not have yet, by shard");
+    describe_gauge!(LAG_SECONDS, "Age of the oldest of them, by shard");
+    describe_gauge!(SHARD_LIVE, "1 while the shard reads and writes, by shard");
+    describe_counter!(FORKS, "Times that Redis and Postgres did not follow each other, by shard and who saw it");
+    describe_counter!(REBUILDS, "Rebuilds of a shard from Postgres");
+    describe_counter!(REBUILD_ITEMS, "Items that rebuilds loaded");
+    describe_histogram!(REBUILD_SECONDS, "Seconds of a rebuild");
+    describe_gauge!(WAITING, "People who wait, in the queues of this instance's shards");
+    describe_gauge!(ACTIVE, "People who are in, likewise");
+    describe_counter!(JOINED, "Places taken");
+    describe_counter!(ADMITTED, "People let in");
+    describe_counter!(ENDED, "Places and passes that ended, by reason");
+    describe_counter!(HOLDS, "Holds of seats");
+    describe_counter!(LAPSED, "Holds that ended unpaid");
+    describe_counter!(SALES, "Reservations paid");
+    describe_counter!(POINTS, "Points charged");
+    describe_counter!(PAYMENTS_REFUSED, "Payments that the seats' shard refused, by code");
+    describe_counter!(PAYMENTS_RECOVERED, "Payments that recovery finished, by outcome");
+    describe_gauge!(UP, "1 while the server answers, by server");
+}
+
+/// The histogram of one route, method and status; kept by the route, since a look-up by labels is slow.
+pub fn http(route: &'static str, method: &'static str, status: u16) -> metrics::Histogram {
+    histogram!(HTTP, "route" => route, "method" => method, "status" => status.to_string())
+}
+
+/// A script was called.
+pub fn script(name: &'static str, outcome: &str, took: Duration) {
+    histogram!(SCRIPT, "script" => name, "outcome" => outcome.to_owned()).record(took);
+}
+
+/// A handler waited for Postgres.
+pub fn ack_wait(took: Duration) {
+    histogram!(ACK_WAIT).record(took);
+}
+
+/// A writer's round was committed.
+pub fn batch(entries: usize, took: Duration) {
+    histogram!(BATCH_ENTRIES).record(entries as f64);
+    histogram!(BATCH_SECONDS).record(took);
+}
+
+/// How a shard stands.
+pub fn shard(shard: Shard, state: &str, lag_entries: u64, lag_ms: i64) {
+    let label = shard.to_string();
+    gauge!(SHARD_LIVE, "shard" => label.clone()).set(if state == "live" { 1.0 } else { 0.0 });
+    gauge!(LAG_ENTRIES, "shard" => label.clone()).set(lag_entries as f64);
+    gauge!(LAG_SECONDS, "shard" => label).set(lag_ms as f64 / 1_000.0);
+}
+
+/// The two stores did not follow each other.
+pub fn fork(shard: Shard, seen_by: &'static str) {
+    counter!(FORKS, "shard" => shard.to_string(), "seen_by" => seen_by).increment(1);
+}
+
+/// A shard was rebuilt.
+pub fn rebuild(shard: Shard, items: u64, took: Duration) {
+    counter!(REBUILDS, "shard" => shard.to_string()).increment(1);
+    counter!(REBUILD_ITEMS).increment(items);
+    histogram!(REBUILD_SECONDS).record(took);
+}
+
+/// People in the queues of this instance's shards.
+pub fn queues(waiting: i64, active: i64) {
+    gauge!(WAITING).set(waiting as f64);
+    gauge!(ACTIVE).set(active as f64);
+}
+
+/// A place was taken.
+pub fn joined() {
+    counter!(JOINED).increment(1);
+}
+
+/// People were let in.
+pub fn admitted(count: usize) {
+    counter!(ADMITTED).increment(count as u64);
+}
+
+/// Places and passes ended.
+pub fn ended(why: &str, count: usize) {
+    counter!(ENDED, "why" => why.to_owned()).increment(count as u64);
+}
+
+/// Seats were held.
+pub fn held() {
+    counter!(HOLDS).increment(1);
+}
+
+/// Holds ended unpaid.
+pub fn lapsed(count: usize) {
+    counter!(LAPSED).increment(count as u64);
+}
+
+/// A reservation was paid.
+pub fn sold() {
+    counter!(SALES).increment(1);
+}
+
+/// Points were charged.
+pub fn charged(points: i64) {
+    counter!(POINTS).increment(points.unsigned_abs());
+}
+
+/// A payment was refused at its decision.
+pub fn payment_refused(code: &str) {
+    counter!(PAYMENTS_REFUSED, "code" => code.to_owned()).increment(1);
+}
+
+/// Recovery finished a payment.
+pub fn payment_recovered(outcome: &'static str) {
+    counter!(PAYMENTS_RECOVERED, "outcome" => outcome).increment(1);
+}
+
+/// Whether a server answers.
+pub fn server_up(server: &'static str, up: bool) {
+    gauge!(UP, "server" => server).set(if up { 1.0 } else { 0.0 });
+}

@@ -1,0 +1,5 @@
+//! What operators, load balancers and Prometheus ask an instance.
+
+pub mod model;
+pub mod ops;
+pub mod routes;

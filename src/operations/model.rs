@@ -1,0 +1,42 @@
+//! The words of operations.
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `GET /readyz`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// Whether all below is well.
+    pub ready: bool,
+    /// The instance is on its way out.
+    pub draining: bool,
+    /// Redis answers.
+    pub redis: bool,
+    /// Postgres answers.
+    pub postgres: bool,
+    /// Shards that read and write.
+    pub shards_live: usize,
+    /// All shards.
+    pub shards: usize,
+    /// Whether rate limits hold; `off` is for load tests.
+    pub limits: &'static str,
+}
+
+/// `GET /health`.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthView {
+    /// Whether load balancers should send requests here.
+    pub in_rotation: bool,
+}
+
+/// `PUT /health`.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
+pub struct SetHealth {
+    /// False takes this instance out.
+    pub in_rotation: bool,
+}

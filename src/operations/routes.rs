@@ -1,0 +1,73 @@
+//! Operations over HTTP.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::{Value, json};
+
+use super::model::{HealthView, Readiness, SetHealth};
+use super::ops;
+use crate::app::AppState;
+use crate::error::{Code, Error};
+use crate::http::body::Body;
+use crate::http::identity::{Acting, Admins};
+
+pub async fn livez() -> &'static str {
+    "ok"
+}
+
+pub async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<Readiness>) {
+    let readiness = ops::readiness(&app).await;
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness))
+}
+
+pub async fn health(State(app): State<AppState>) -> (StatusCode, Json<HealthView>) {
+    let in_rotation = app.rotation.is_in();
+    let status = if in_rotation { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(HealthView { in_rotation }))
+}
+
+pub async fn set_health(
+    State(app): State<AppState>,
+    me: Acting<Admins>,
+    Body(body): Body<SetHealth>,
+) -> Json<HealthView> {
+    tracing::warn!(by = %me.0.user, in_rotation = body.in_rotation, "rotation was switched");
+    app.rotation.set(body.in_rotation);
+    Json(HealthView { in_rotation: app.rotation.is_in() })
+}
+
+pub async fn metrics(State(app): State<AppState>) -> Response {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], app.prometheus.render()).into_response()
+}
+
+pub async fn openapi() -> Json<Value> {
+    /// The same for every instance of this build.
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| crate::http::openapi::document(&crate::router::api()));
+    Json(DOCUMENT.clone())
+}
+
+/// Our own tokens are signed with a secret, which has no public half.
+pub async fn jwks() -> Json<Value> {
+    Json(json!({"keys": []}))
+}
+
+pub async fn docs() -> Redirect {
+    Redirect::permanent("/docs/")
+}
+
+/// Swagger UI, from the binary itself.
+pub async fn docs_file(Path(file): Path<String>) -> Result<Response, Error> {
+    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
+    let file = file.trim_start_matches('/');
+    match utoipa_swagger_ui::serve(file, config) {
+        Ok(Some(file)) => Ok(([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()),
+        Ok(None) => Err(Error::refused(Code::NotFound)),
+        Err(error) => Err(Error::internal(error)),
+    }
+}

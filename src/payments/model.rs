@@ -1,0 +1,48 @@
+//! The words of payments.
+
+use chrono::{DateTime, Utc};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::{PaymentId, Points, ReservationId, UserId};
+
+/// `POST /v1/payments`.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
+pub struct PayRequest {
+    /// What is paid.
+    pub reservation_id: ReservationId,
+}
+
+/// What a payment is; a refused one is told as a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PaymentStatus {
+    /// The seats are sold, the points are gone.
+    Paid,
+}
+
+/// A payment.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Payment {
+    /// Its id.
+    pub payment_id: PaymentId,
+    /// What was paid.
+    pub reservation_id: ReservationId,
+    /// Points.
+    pub amount: Points,
+    /// The payer's balance after it.
+    pub balance: Points,
+    /// `PAID`.
+    pub status: PaymentStatus,
+    /// When the seats were sold.
+    #[serde(with = "crate::clock::millis")]
+    pub paid_at: DateTime<Utc>,
+    /// Who paid; not told: only he and operators see it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub user_id: UserId,
+}

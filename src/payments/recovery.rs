@@ -1,0 +1,91 @@
+//! Finishing payments that nobody drives any more: their instance died, or gave up waiting.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use super::ops::{Transfer, abort, conclude};
+use super::{store, table};
+use crate::app::App;
+use crate::error::Error;
+use crate::metrics;
+use crate::redis::{Shard, Space};
+
+/// A transfer that is durable for so long and undecided is nobody's, unless a task here drives it.
+const ABANDONED_AFTER_MS: i64 = 5_000;
+/// Transfers that one step looks at.
+const BATCH: i64 = 100;
+/// Decisions that one step forgets.
+const FORGET_MAX: i64 = 500;
+
+/// Payments that tasks of this instance drive.
+#[derive(Debug, Default)]
+pub struct Driven(Mutex<HashSet<Uuid>>);
+
+/// Ends with the task.
+pub struct Driving<'a> {
+    driven: &'a Driven,
+    op: Uuid,
+}
+
+impl Driven {
+    /// Marks a payment as driven here.
+    pub fn drive(&self, op: Uuid) -> Driving<'_> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(op);
+        Driving { driven: self, op }
+    }
+
+    fn contains(&self, op: Uuid) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&op)
+    }
+}
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        self.driven.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.op);
+    }
+}
+
+/// One step: looks at abandoned transfers of a user's shard. How many were finished.
+pub async fn recover(app: &App, shard: Shard) -> Result<usize, Error> {
+    let mut finished = 0;
+    for transfer in table::abandoned(&app.pool, shard, ABANDONED_AFTER_MS, BATCH).await? {
+        if app.driven.contains(transfer.op) {
+            continue;
+        }
+        match finish(app, &transfer).await {
+            Ok(outcome) => {
+                finished += 1;
+                metrics::payment_recovered(outcome);
+                tracing::info!(op = %transfer.op, outcome, "finished a payment that nobody drove");
+            }
+            Err(error) => tracing::warn!(op = %transfer.op, %error, "finishing a payment"),
+        }
+    }
+    Ok(finished)
+}
+
+/// Asks the seats' shard, which says no where it said nothing, and does what follows.
+async fn finish(app: &App, transfer: &Transfer) -> Result<&'static str, Error> {
+    let decision = abort(app, transfer).await?;
+    match conclude(app, transfer.points.user, &decision).await {
+        Ok(_) => Ok("paid"),
+        Err(Error::Refused(_)) => Ok("voided"),
+        Err(error) => Err(error),
+    }
+}
+
+/// One step: forgets decisions of a concert's shard that were closed a day ago.
+pub async fn forget(app: &App, shard: Shard) -> Result<usize, Error> {
+    let old = table::closed_long_ago(&app.pool, shard, FORGET_MAX).await?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let transfers = old.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
+    let script =
+        |space: &Space| store::Forget { decided: store::decided(space), transfers: transfers.clone() };
+    app.journal.ask(shard, script).await?;
+    table::drop_decisions(&app.pool, &old).await?;
+    Ok(old.len())
+}

@@ -1,0 +1,140 @@
+//! The queue's own doing, ten times a second: admission, lapses, and the marks of who polled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use super::event::QueueEvent;
+use super::store;
+use crate::app::App;
+use crate::error::Error;
+use crate::ids::{QueueId, UserId};
+use crate::journal::event::Event;
+use crate::journal::{Done, Outcome};
+use crate::metrics;
+use crate::redis::{Shard, Space};
+
+/// Places that one call of the tick admits, ends or journals, each.
+const LIMIT: usize = 500;
+/// Calls for one queue in one tick.
+const CALLS_MAX: usize = 8;
+/// Nobody polls for so long, while the queue was served: the place lapses.
+const LAPSE_MS: i64 = 180_000;
+/// Nobody polls or uses a new pass for so long: it ends.
+const UNUSED_MS: i64 = 60_000;
+/// Users that one call marks as seen.
+const SEEN_MAX: usize = 500;
+/// Marks that may wait; more are dropped, and the next poll marks again.
+const MARKS_MAX: usize = 200_000;
+
+/// Who polled since the marks were last carried to Redis.
+#[derive(Debug, Default)]
+pub struct Presence(Mutex<BTreeMap<QueueId, BTreeSet<UserId>>>);
+
+impl Presence {
+    /// This user is there.
+    pub fn mark(&self, queue: QueueId, user: UserId) {
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let users = marks.entry(queue).or_default();
+        if users.len() < MARKS_MAX {
+            users.insert(user);
+        }
+    }
+
+    fn take(&self) -> BTreeMap<QueueId, BTreeSet<UserId>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Carries the marks to Redis. A lost batch is no harm: who is there polls again.
+pub async fn carry_marks(app: &App) -> Result<(), Error> {
+    for (queue, users) in app.presence.take() {
+        let users: Vec<String> = users.into_iter().map(|user| user.to_string()).collect();
+        for users in users.chunks(SEEN_MAX) {
+            let script = |space: &Space| store::Seen {
+                seen: store::seen(space, queue),
+                fresh: store::fresh(space, queue),
+                users: users.join(","),
+            };
+            app.journal.ask(super::ops::shard(app, queue), script).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ticks all busy queues of a shard.
+pub async fn tick_shard(app: &App, shard: Shard) -> Result<(), Error> {
+    for queue in busy(app, shard).await? {
+        tick(app, queue).await?;
+    }
+    Ok(())
+}
+
+async fn busy(app: &App, shard: Shard) -> Result<Vec<QueueId>, Error> {
+    let reply = app.journal.ask(shard, |space| store::Busy { busy: store::busy(space) }).await?;
+    Ok(reply.list(0)?.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
+/// Ticks one queue until nothing is left of what one call may do.
+pub async fn tick(app: &App, queue: QueueId) -> Result<(), Error> {
+    for _ in 0..CALLS_MAX {
+        let script = |space: &Space| store::Tick {
+            room: store::room(space, queue),
+            waiting: store::waiting(space, queue),
+            seen: store::seen(space, queue),
+            passes: store::passes(space, queue),
+            active: store::active(space, queue),
+            fresh: store::fresh(space, queue),
+            ended: store::ended(space, queue),
+            buffer: store::buffer(space, queue),
+            log: store::log(space, queue),
+            busy: store::busy(space),
+            queue,
+            limit: LIMIT,
+            lapse_ms: LAPSE_MS,
+            unused_ms: UNUSED_MS,
+            busy_ms: app.config.busy_after.as_millis(),
+        };
+        match app.journal.unawaited(super::ops::shard(app, queue), script).await? {
+            Outcome::Done(done) if measure(&done)? + 1 >= LIMIT => {}
+            Outcome::Done(_) | Outcome::Refused(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// Counts what a tick did; returns the longest list.
+fn measure(done: &Done) -> Result<usize, Error> {
+    let mut longest = 0;
+    for event in done.facts.events().map_err(Error::internal)? {
+        let Event::Queue(event) = event else { continue };
+        let count = match event {
+            QueueEvent::QueueAdmitted(fact) => {
+                metrics::admitted(fact.places.len());
+                fact.places.len()
+            }
+            QueueEvent::QueueEnded(fact) => {
+                metrics::ended(&fact.why.0, fact.numbers.len());
+                fact.numbers.len()
+            }
+            QueueEvent::QueueJoined(fact) => fact.places.len(),
+            QueueEvent::QueueRestored(fact) => fact.places.len(),
+            _ => 0,
+        };
+        longest = longest.max(count);
+    }
+    Ok(longest)
+}
+
+/// People in the busy queues of some shards, for the metrics.
+pub async fn count_people(app: &App, shards: impl IntoIterator<Item = Shard>) -> Result<(i64, i64), Error> {
+    let (mut waiting, mut active) = (0, 0);
+    for shard in shards {
+        for queue in busy(app, shard).await? {
+            if let Ok(stats) = super::ops::stats(app, queue).await {
+                waiting += stats.waiting;
+                active += stats.active;
+            }
+        }
+    }
+    Ok((waiting, active))
+}

@@ -1,0 +1,55 @@
+//! The only place that names the Redis client, so that it can be replaced.
+//!
+//! What must always hold: no command waits without a limit; a reconnection is tried for ever; a command whose
+//! answer did not come is an *unknown* outcome (the client sends what was in flight again after a reconnection,
+//! which is why every write script carries its operation); a script that Redis does not know is sent whole, once.
+
+mod connection;
+pub mod keys;
+pub mod reply;
+pub mod script;
+
+pub use connection::{Redis, StreamEntry};
+pub use keys::{Key, Shard, Space};
+pub use reply::Reply;
+pub use script::{Script, Scripts, Source};
+pub(crate) use script::script;
+
+use std::fmt;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum RedisError {
+    /// Nothing was sent: no connection, or the buffer is full.
+    Away(String),
+    /// Sent, and no answer: it may have happened.
+    Unknown(String),
+    /// The server refused it before doing anything (out of memory, loading, read-only).
+    Refused(String),
+    /// A script failed, or the answer had another shape: our bug. A script may have stopped half-way.
+    Broken(String),
+}
+
+impl fmt::Display for RedisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, why) = match self {
+            Self::Away(why) => ("away", why),
+            Self::Unknown(why) => ("no answer", why),
+            Self::Refused(why) => ("refused", why),
+            Self::Broken(why) => ("broken", why),
+        };
+        write!(f, "redis {word}: {why}")
+    }
+}
+
+impl std::error::Error for RedisError {}
+
+impl From<RedisError> for crate::error::Error {
+    /// For reads and for writes that nobody waits for: whatever failed, later it may work.
+    fn from(error: RedisError) -> Self {
+        match error {
+            RedisError::Broken(_) => Self::internal(error),
+            _ => Self::unavailable(error),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Lua scripts: embedded, composed from their own headers, called by digest.
+//!
+//! A script's header is its contract, and it is the header that binds the names that the body uses:
+//!
+//! ```text
+//! #!lua
+//! -- wallet/charge: adds points to a balance.
+//! -- USES shard journal
+//! -- KEYS balances
+//! -- ARGV user amount transaction
+//! -- RETURNS done | balance_limit
+//! -- EVENT points.charged
+//! -- COST O(1)
+//! ```
+//!
+//! `USES` puts the named files of `lua/lib` in front; their KEYS and ARGV come first. From all of these the
+//! composer writes `local balances, … = KEYS[4], …`, so a name cannot stand for another position than it says.
+//! [`script!`] declares the Rust side; a contract test compares the two.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest;
+
+use super::Key;
+
+/// The files of `lua/lib`, by name.
+const LIBRARY: &[(&str, &str)] = &[
+    ("shard", include_str!("../../lua/lib/shard.lua")),
+    ("journal", include_str!("../../lua/lib/journal.lua")),
+    ("pass", include_str!("../../lua/lib/pass.lua")),
+    ("room", include_str!("../../lua/lib/room.lua")),
+    ("admission", include_str!("../../lua/lib/admission.lua")),
+    ("seats", include_str!("../../lua/lib/seats.lua")),
+];
+
+/// A script as it is embedded: its name (`feature/verb`), its text and what the Rust side sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// `feature/verb`, as its path under `lua/`.
+    pub name: &'static str,
+    /// The file.
+    pub text: &'static str,
+    /// Names of the keys that the Rust side sends, without those of the libraries.
+    pub keys: &'static [&'static str],
+    /// Names of the arguments, likewise.
+    pub args: &'static [&'static str],
+}
+
+/// A call of a script, ready but for what its libraries ask for.
+pub trait Script: Send + 'static {
+    /// The script.
+    const SOURCE: &'static Source;
+    /// Keys and arguments in the order of the declaration.
+    fn parts(self) -> (Vec<Key>, Vec<String>);
+}
+
+/// Declares a call of a script: `script! { /// doc  pub Charge = "wallet/charge" { keys { … } args { … } } }`.
+macro_rules! script {
+    ($($(#[$doc:meta])* $name:ident = $path:literal {
+        keys { $($key:ident),* $(,)? }
+        args { $($arg:ident : $type:ty),* $(,)? }
+    })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name {
+            $(pub $key: $crate::redis::Key,)*
+            $(pub $arg: $type,)*
+        }
+
+        impl $crate::redis::Script for $name {
+            const SOURCE: &'static $crate::redis::Source = &$crate::redis::Source {
+                name: $path,
+                text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $path, ".lua")),
+                keys: &[$(stringify!($key)),*],
+                args: &[$(stringify!($arg)),*],
+            };
+
+            fn parts(self) -> (Vec<$crate::redis::Key>, Vec<String>) {
+                (vec![$(self.$key),*], vec![$(self.$arg.to_string()),*])
+            }
+        }
+    )+
+
+        /// The scripts declared here, for the contract test and the loader.
+        pub const SCRIPTS: &[&$crate::redis::Source] = &[
+            $(<$name as $crate::redis::Script>::SOURCE),+
+        ];
+    };
+}
+pub(crate) use script;
+
+/// A script ready to be called.
+#[derive(Debug)]
+pub struct Composed {
+    /// What Redis runs.
+    pub text: String,
+    /// SHA-1 of the text, in hex: the script's name in Redis.
+    pub sha: String,
+}
+
+/// All scripts, composed.
+#[derive(Debug, Default)]
+pub struct Scripts {
+    by_name: HashMap<&'static str, Composed>,
+}
+
+impl Scripts {
+    /// Composes every source. `mend` may change a script's file before it is composed; it is how a negative
+    /// control takes a defence out.
+    pub fn compose(sources: &[&'static Source], mend: impl Fn(&str, &str) -> String) -> Result<Self, String> {
+        let mut by_name = HashMap::new();
+        for source in sources {
+            let text = compose(source.name, &mend(source.name, source.text))?;
+            let sha = sha1_hex(text.as_bytes());
+            by_name.insert(source.name, Composed { text, sha });
+        }
+        Ok(Self { by_name })
+    }
+
+    /// The script of this name.
+    pub fn get(&self, name: &str) -> Option<&Composed> {
+        self.by_name.get(name)
+    }
+}
+
+/// The values of a header line such as `-- KEYS a b`; a line may be repeated.
+pub fn header<'a>(text: &'a str, field: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines()
+        .skip(1)
+        .map_while(|line| line.strip_prefix("-- "))
+        .filter_map(move |line| line.strip_prefix(field)?.strip_prefix(' '))
+        .flat_map(str::split_whitespace)
+}
+
+/// The libraries that a script names, in its order.
+fn libraries<'a>(name: &'a str, text: &'a str) -> impl Iterator<Item = Result<&'static str, String>> + 'a {
+    header(text, "USES").map(move |library| {
+        let found = LIBRARY.iter().find(|(known, _)| *known == library);
+        found.map(|(_, text)| *text).ok_or_else(|| format!("{name} uses lua/lib/{library}, which is unknown"))
+    })
+}
+
+/// Names of all keys or arguments that a script is sent: those of its libraries, then its own.
+pub fn names(name: &str, text: &str, field: &'static str) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for library in libraries(name, text) {
+        all.extend(header(library?, field).map(str::to_owned));
+    }
+    all.extend(header(text, field).map(str::to_owned));
+    Ok(all)
+}
+
+fn compose(name: &str, text: &str) -> Result<String, String> {
+    let Some((shebang, body)) = text.split_once('\n').filter(|(first, _)| first.starts_with("#!lua")) else {
+        return Err(format!("{name} does not begin with #!lua"));
+    };
+    let mut whole = format!("{shebang}\nlocal kind = '{name}'\n");
+    for (field, array) in [("KEYS", "KEYS"), ("ARGV", "ARGV")] {
+        for (index, bound) in names(name, text, field)?.iter().enumerate() {
+            let position = index + 1;
+            match bound.strip_suffix("...") {
+                Some(list) => whole.push_str(&format!("local {list}_from = {position}\n")),
+                None => whole.push_str(&format!("local {bound} = {array}[{position}]\n")),
+            }
+        }
+    }
+    for library in libraries(name, text) {
+        whole.push_str(library?);
+    }
+    whole.push_str(body);
+    Ok(whole)
+}
+
+fn sha1_hex(bytes: &[u8]) -> String {
+    crate::journal::hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_binds_the_names_that_the_body_uses() {
+        let text = "#!lua\n-- a/b: c.\n-- KEYS first second\n-- ARGV one rest...\nreturn {first}\n";
+        let whole = compose("a/b", text).unwrap();
+        assert!(whole.starts_with("#!lua\nlocal kind = 'a/b'\n"));
+        assert!(whole.contains("local second = KEYS[2]\n") && whole.contains("local rest_from = 2\n"));
+    }
+
+    #[test]
+    fn an_unknown_library_is_named() {
+        let error = compose("a/b", "#!lua\n-- a/b: c.\n-- USES nothing\n").unwrap_err();
+        assert!(error.contains("lua/lib/nothing"), "{error}");
+    }
+}

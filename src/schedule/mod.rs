@@ -1,0 +1,287 @@
+//! All that an instance does by itself: leases, the writer, keepers, marks, recovery, the calendar.
+
+pub mod calendar;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{AppState, database_options};
+use crate::error::Error;
+use crate::ids::InstanceId;
+use crate::journal::keeper::Keeper;
+use crate::journal::table::cursor;
+use crate::journal::writer::{Positions, Writer, ack_channel};
+use crate::journal::{ack, lease};
+use crate::redis::Shard;
+use crate::{metrics, payments, queue, seats, wallet};
+
+/// Pause between two times that marks of who polled are carried to Redis.
+const MARKS_EVERY: Duration = Duration::from_millis(250);
+/// Pause between two looks for payments that nobody drives.
+const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two looks at who Redis is; a server that does not answer so often in a row is let go.
+const IDENTITY_EVERY: Duration = Duration::from_secs(1);
+const SILENT_MAX: u32 = 3;
+
+/// What runs in the background.
+pub struct Background {
+    ticks: TaskTracker,
+    stop_ticks: CancellationToken,
+    writing: TaskTracker,
+    stop_writing: CancellationToken,
+    positions: Arc<Positions>,
+    owned: lease::Owned,
+}
+
+/// What this instance knows of the Redis server that answers; empty until it was asked.
+type RedisRun = Arc<RwLock<String>>;
+
+impl Background {
+    /// Starts it all.
+    pub fn start(app: &AppState) -> Self {
+        let (stop_ticks, stop_writing) = (CancellationToken::new(), CancellationToken::new());
+        let (ticks, writing) = (TaskTracker::new(), TaskTracker::new());
+        let (own, owned) = watch::channel(BTreeSet::new());
+        let positions = Arc::new(Positions::default());
+        let redis_run = RedisRun::default();
+        writing.spawn(lease::keep(app.pool.clone(), app.me, own, stop_writing.clone()));
+        writing.spawn(write(app.clone(), owned.clone(), positions.clone(), stop_writing.clone()));
+        ticks.spawn(until(stop_ticks.clone(), hear_acks(app.clone())));
+        ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
+        ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone(), redis_run.clone())));
+        ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
+        for shard in app.journal.shards.all() {
+            let keeping = keep(app.clone(), shard, owned.clone(), positions.clone(), redis_run.clone());
+            ticks.spawn(until(stop_ticks.clone(), keeping));
+        }
+        Self { ticks, stop_ticks, writing, stop_writing, positions, owned }
+    }
+
+    /// Starts it all when no instance is alive; else only what hears of acknowledgements. For commands that write.
+    pub async fn start_if_alone(app: &AppState) -> Result<Self, Error> {
+        if !crate::journal::table::lease::is_anybody_alive(&app.pool).await? {
+            return Ok(Self::start(app));
+        }
+        let (stop_ticks, stop_writing) = (CancellationToken::new(), CancellationToken::new());
+        let (ticks, writing) = (TaskTracker::new(), TaskTracker::new());
+        ticks.spawn(until(stop_ticks.clone(), hear_acks(app.clone())));
+        ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
+        let (_, owned) = watch::channel(BTreeSet::new());
+        Ok(Self { ticks, stop_ticks, writing, stop_writing, positions: Arc::default(), owned })
+    }
+
+    /// Ends it: what is soft is journaled, the journal is drained, leases are given back.
+    pub async fn end(self, app: &AppState) {
+        self.stop_ticks.cancel();
+        let shards: Vec<Shard> = self.owned.borrow().iter().copied().collect();
+        for shard in &shards {
+            if let Err(error) = queue::tick::tick_shard(app, *shard).await {
+                tracing::warn!(%shard, %error, "the last tick");
+            }
+        }
+        if app.config.leaves_tidy {
+            self.leave_tidy(app, &shards).await;
+        }
+        self.stop_writing.cancel();
+        self.ticks.close();
+        self.writing.close();
+        let ended = async {
+            self.writing.wait().await;
+            self.ticks.wait().await;
+        };
+        if tokio::time::timeout(app.config.drain * 2, ended).await.is_err() {
+            tracing::warn!("the background did not end in time");
+        }
+    }
+
+    /// Fences each shard in Redis, waits until Postgres has all of it, and notes that nothing was lost.
+    async fn leave_tidy(&self, app: &AppState, shards: &[Shard]) {
+        for shard in shards {
+            let Some(position) = self.positions.get(*shard) else { continue };
+            if let Err(error) = self.tidy(app, *shard, position.cursor.epoch).await {
+                tracing::warn!(%shard, %error, "the shard is not left tidy; the next start looks for what was lost");
+            }
+        }
+    }
+
+    async fn tidy(&self, app: &AppState, shard: Shard, epoch: u64) -> Result<(), Error> {
+        use crate::journal::store;
+        let meta = app.journal.shards.space(shard, epoch).meta();
+        app.redis.run(store::Fence { meta, epoch }, Duration::from_secs(1)).await?;
+        let space = app.journal.shards.space(shard, epoch);
+        let tick = store::Tick {
+            meta: space.meta(),
+            journal: store::journal(&space),
+            epoch,
+            clock: app.clock.argument(),
+            cursor: 0,
+        };
+        let last = store::Standing::read(&app.redis.run(tick, Duration::from_secs(1)).await?)?.last;
+        for _ in 0..200 {
+            if self.positions.get(shard).is_some_and(|p| p.cursor.epoch == epoch && p.cursor.seq == last) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut pg = app.pool.acquire().await?;
+        let cursor = cursor::one(&mut pg, shard).await?;
+        if cursor.epoch == epoch && cursor.seq == last && cursor::set_tidy(&mut pg, &cursor).await? {
+            return Ok(());
+        }
+        Err(Error::unavailable("postgres lacks the end of the journal"))
+    }
+}
+
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn interval(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+async fn write(app: AppState, owned: lease::Owned, positions: Arc<Positions>, stop: CancellationToken) {
+    match database_options(&app.config) {
+        Ok(options) => {
+            Writer::new(app.journal.clone(), options, owned, positions).run(stop, app.config.drain).await;
+        }
+        Err(error) => tracing::error!(%error, "the writer cannot start"),
+    }
+}
+
+/// Looks at one shard on every tick, and does what is due in it when this instance owns it.
+async fn keep(
+    app: AppState,
+    shard: Shard,
+    owned: lease::Owned,
+    positions: Arc<Positions>,
+    redis_run: RedisRun,
+) {
+    let mut keeper = Keeper::new(app.journal.clone(), app.pool.clone(), positions, app.deployment, shard);
+    let mut ticks = interval(app.config.tick);
+    loop {
+        ticks.tick().await;
+        let run = redis_run.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let owns = owned.borrow().contains(&shard);
+        if run.is_empty() || !(owns || app.config.ticks_all) {
+            continue;
+        }
+        let lives = if owns { keeper.look(&run).await } else { Ok(app.journal.shards.known(shard).1) };
+        let done = match lives {
+            Ok(true) => due(&app, shard).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            tracing::debug!(%shard, %error, "keeping a shard");
+        }
+    }
+}
+
+async fn due(app: &AppState, shard: Shard) -> Result<(), Error> {
+    seats::sweep::sweep(app, shard).await?;
+    queue::tick::tick_shard(app, shard).await
+}
+
+/// Acknowledgements of entries that other instances' writers have committed.
+async fn hear_acks(app: AppState) {
+    let channel = ack_channel(app.me);
+    let mut messages = loop {
+        match app.redis.subscribe(&channel).await {
+            Ok(messages) => break messages,
+            Err(error) => tracing::warn!(%error, "subscribing to acknowledgements"),
+        }
+        tokio::time::sleep(RECOVER_EVERY).await;
+    };
+    loop {
+        match messages.recv().await {
+            Ok(message) => {
+                let text = message.value.as_string().unwrap_or_default();
+                ack::read_message(&text).for_each(|(op, receipt)| app.journal.acks.committed(op, receipt));
+            }
+            // Too many came at once; who waits asks Postgres.
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Who Redis is, after every reconnection and once a second; and whether both servers answer.
+async fn watch_servers(app: AppState, redis_run: RedisRun) {
+    let mut ticks = interval(IDENTITY_EVERY);
+    let mut reconnections = app.redis.reconnections();
+    let mut silent = 0;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = reconnections.recv() => {}
+        }
+        match app.redis.identity().await {
+            Ok(server) => {
+                silent = 0;
+                *redis_run.write().unwrap_or_else(PoisonError::into_inner) = server.fingerprint();
+            }
+            Err(error) => {
+                silent += 1;
+                tracing::warn!(%error, silent, "redis does not answer");
+                // A connection that takes frames and never answers would be kept for ever.
+                if silent % SILENT_MAX == 0 && app.redis.is_connected() {
+                    app.redis.reconnect().await;
+                }
+            }
+        }
+        metrics::server_up("redis", silent == 0);
+        let postgres = tokio::time::timeout(IDENTITY_EVERY, app.journal.shards.refresh()).await;
+        metrics::server_up("postgres", matches!(postgres, Ok(Ok(()))));
+        app.prometheus.run_upkeep();
+    }
+}
+
+async fn carry_marks(app: AppState) {
+    let mut ticks = interval(MARKS_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = queue::tick::carry_marks(&app).await {
+            tracing::debug!(%error, "carrying marks");
+        }
+    }
+}
+
+/// Payments that nobody drives, transfers that were not closed, and people, for the metrics.
+async fn recover(app: AppState, owned: lease::Owned) {
+    let mut ticks = interval(RECOVER_EVERY);
+    loop {
+        ticks.tick().await;
+        let shards: Vec<Shard> = owned.borrow().iter().copied().collect();
+        for shard in &shards {
+            let recovered = payments::recovery::recover(&app, *shard).await.map(drop);
+            let cleaned = wallet::ops::clean(&app, *shard).await;
+            if let Err(error) = recovered.and(cleaned) {
+                tracing::debug!(%shard, %error, "recovering");
+            }
+        }
+        if let Ok((waiting, active)) = queue::tick::count_people(&app, shards).await {
+            metrics::queues(waiting, active);
+        }
+    }
+}
+
+/// Gives a job of the calendar to one instance.
+pub async fn claim(app: &AppState, job: &str, at: chrono::DateTime<chrono::Utc>) -> Result<bool, Error> {
+    let me: InstanceId = app.me;
+    crate::journal::table::upkeep::claim_job(&app.pool, job, at, me).await
+}

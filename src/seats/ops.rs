@@ -1,0 +1,198 @@
+//! What people do with seats.
+
+use chrono::NaiveDate;
+
+use super::event::{HoldCancelled, SeatsHeld};
+use super::model::{Reservation, ReservationStatus, ReserveRequest, Seats};
+use super::{store, table};
+use crate::app::App;
+use crate::clock::from_millis;
+use crate::concerts;
+use crate::error::{Code, Error};
+use crate::http::identity::{Allowed, Identity, Operators};
+use crate::ids::{ConcertId, ReservationId};
+use crate::journal::{IdempotencyKey, Outcome, Request, refusal};
+use crate::metrics;
+use crate::queue;
+use crate::queue::ticket::Ticket;
+use crate::redis::Space;
+
+/// The free seats of a day, for who is in.
+pub async fn read(app: &App, ticket: &Ticket, date: NaiveDate) -> Result<Seats, Error> {
+    let (concert, user, number) = (ConcertId::from(ticket.queue), ticket.user, ticket.number);
+    let show = match app.catalog.show(&app.pool, concert, date).await {
+        Ok(show) => show,
+        // Who is not in learns that first.
+        Err(error) => {
+            queue::ops::check_pass(app, ticket).await?;
+            return Err(error);
+        }
+    };
+    let script = |space: &Space| store::Read {
+        room: queue::store::room(space, ticket.queue),
+        waiting: queue::store::waiting(space, ticket.queue),
+        passes: queue::store::passes(space, ticket.queue),
+        active: queue::store::active(space, ticket.queue),
+        ended: queue::store::ended(space, ticket.queue),
+        shows: concerts::store::shows(space, concert),
+        taken: store::taken(space, show.show_id),
+        user,
+        number,
+        show: show.show_id,
+    };
+    let reply = app.journal.ask(app.journal.shards.of(concert.uuid()), script).await?;
+    if reply.word() != "done" {
+        return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
+    }
+    app.presence.mark(ticket.queue, user);
+    let taken = reply.bytes(0)?;
+    Ok(Seats {
+        date,
+        show_id: show.show_id,
+        price: show.price,
+        total_seats: show.seat_count,
+        available_seats: (1..=show.seat_count as u32).filter(|seat| !is_set(&taken, *seat)).collect(),
+    })
+}
+
+/// Bit `at` of a Redis bitmap, whose first bit is the highest of the first byte.
+fn is_set(bits: &[u8], at: u32) -> bool {
+    bits.get(at as usize / 8).is_some_and(|byte| byte & (0x80 >> (at % 8)) != 0)
+}
+
+/// Holds seats for who is in.
+pub async fn reserve(
+    app: &App,
+    ticket: &Ticket,
+    body: &ReserveRequest,
+    key: IdempotencyKey,
+) -> Result<(Reservation, bool), Error> {
+    let (concert, user) = (body.concert_id, ticket.user);
+    let seats = body.seats()?;
+    let request = Request::new(user, "reservations.create", concert, body, Some(key));
+    let show = match app.catalog.show(&app.pool, concert, body.date).await {
+        Ok(show) => show,
+        Err(error) => {
+            queue::ops::check_pass(app, ticket).await?;
+            return Err(error);
+        }
+    };
+    let reservation = ReservationId::mint();
+    let list = seats.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let script = |space: &Space| store::Hold {
+        room: queue::store::room(space, ticket.queue),
+        waiting: queue::store::waiting(space, ticket.queue),
+        passes: queue::store::passes(space, ticket.queue),
+        active: queue::store::active(space, ticket.queue),
+        fresh: queue::store::fresh(space, ticket.queue),
+        ended: queue::store::ended(space, ticket.queue),
+        policy: concerts::store::policy(space, concert),
+        shows: concerts::store::shows(space, concert),
+        state: store::state(space, show.show_id),
+        taken: store::taken(space, show.show_id),
+        users: store::users(space, show.show_id),
+        free: concerts::store::free(space, concert),
+        holds: store::holds(space, concert),
+        holders: store::holders(space, concert),
+        deadlines: store::deadlines(space),
+        queue: ticket.queue,
+        concert,
+        show: show.show_id,
+        date: body.date,
+        today: app.clock.today(app.config.zone),
+        user,
+        number: ticket.number,
+        reservation,
+        seats: list.clone(),
+    };
+    let done = match app.journal.perform(app.journal.shards.of(concert.uuid()), &request, script).await? {
+        Outcome::Done(done) => done,
+        Outcome::Refused(reply) => return Err(queue::ops::pass_refusal(app, ticket, &reply).await),
+    };
+    if !done.replayed {
+        metrics::held();
+    }
+    Ok((held(&done.facts.first().map_err(Error::internal)?), done.replayed))
+}
+
+fn held(fact: &SeatsHeld) -> Reservation {
+    Reservation {
+        reservation_id: fact.reservation,
+        status: ReservationStatus::Reserved,
+        concert_id: fact.concert,
+        show_id: fact.show,
+        date: fact.date,
+        seat_numbers: fact.seats.clone(),
+        amount: fact.amount,
+        expires_at: from_millis(fact.deadline_ms),
+        user_id: fact.user,
+    }
+}
+
+/// A reservation that this user may see.
+pub async fn visible(app: &App, me: Identity, id: ReservationId) -> Result<Reservation, Error> {
+    let found = table::reservation(&app.pool, id).await?;
+    let may = |reservation: &Reservation| reservation.user_id == me.user || Operators::allows(me.role);
+    found.filter(may).ok_or_else(|| Error::refused(Code::ReservationNotFound))
+}
+
+/// Gives a hold up. True when an earlier request with the same key did.
+pub async fn cancel(
+    app: &App,
+    me: Identity,
+    id: ReservationId,
+    key: Option<IdempotencyKey>,
+) -> Result<bool, Error> {
+    let request = Request::new(me.user, "reservations.cancel", id, &(), key);
+    if !app.journal.recall(&request).await?.is_empty() {
+        return Ok(true);
+    }
+    let found = table::reservation(&app.pool, id).await?.filter(|found| found.user_id == me.user);
+    let found = found.ok_or_else(|| Error::refused(Code::ReservationNotFound))?;
+    open_or_refused(&found)?;
+    let (concert, show) = (found.concert_id, found.show_id);
+    let script = |space: &Space| store::Cancel {
+        state: store::state(space, show),
+        taken: store::taken(space, show),
+        users: store::users(space, show),
+        free: concerts::store::free(space, concert),
+        holds: store::holds(space, concert),
+        holders: store::holders(space, concert),
+        deadlines: store::deadlines(space),
+        concert,
+        user: me.user,
+        reservation: id,
+        deadline: found.expires_at.timestamp_millis(),
+    };
+    match app.journal.perform(app.journal.shards.of(concert.uuid()), &request, script).await? {
+        Outcome::Done(done) => {
+            let _: HoldCancelled = done.facts.first().map_err(Error::internal)?;
+            Ok(done.replayed)
+        }
+        Outcome::Refused(reply) => Err(refusal(&reply)),
+    }
+}
+
+/// Refuses what has already ended.
+pub fn open_or_refused(reservation: &Reservation) -> Result<(), Error> {
+    match reservation.status {
+        ReservationStatus::Reserved => Ok(()),
+        ReservationStatus::Expired => Err(Error::refused(Code::HoldExpired)),
+        ReservationStatus::Confirmed | ReservationStatus::Cancelled => {
+            Err(Error::refused(Code::ReservationClosed))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_count_from_the_highest_of_each_byte() {
+        // SETBIT 1 and SETBIT 9.
+        let bits = [0b0100_0000, 0b0100_0000];
+        let set: Vec<u32> = (0..20).filter(|at| is_set(&bits, *at)).collect();
+        assert_eq!(set, [1, 9]);
+    }
+}

@@ -1,0 +1,279 @@
+//! What Postgres remembers of seats.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::event::{SeatEvent, SeatsHeld};
+use super::model::{Reservation, ReservationStatus};
+use super::store;
+use crate::clock::from_millis;
+use crate::error::Error;
+use crate::http::page::{Page, PageRequest};
+use crate::ids::{ConcertId, Points, ReservationId, ShowId, UserId};
+use crate::journal::entry::Entry;
+use crate::journal::loader::{Content, Loader};
+use crate::payments::event::PaymentConfirmed;
+use crate::redis::Shard;
+
+/// What a round changes: new reservations, and the last status of each that changed.
+#[derive(Default)]
+pub struct Changes {
+    held: Vec<(Shard, DateTime<Utc>, SeatsHeld)>,
+    statuses: BTreeMap<ReservationId, ReservationStatus>,
+    sold: Vec<(Shard, PaymentConfirmed)>,
+}
+
+impl Changes {
+    /// Takes up one fact.
+    pub fn fold(&mut self, entry: &Entry, event: SeatEvent) {
+        match event {
+            SeatEvent::SeatsHeld(fact) => self.held.push((entry.receipt.shard, entry.at(), fact)),
+            SeatEvent::HoldLapsed(fact) => {
+                self.statuses.insert(fact.reservation, ReservationStatus::Expired);
+            }
+            SeatEvent::HoldCancelled(fact) => {
+                self.statuses.insert(fact.reservation, ReservationStatus::Cancelled);
+            }
+        }
+    }
+
+    /// Seats were sold by a payment.
+    pub fn sell(&mut self, entry: &Entry, fact: &PaymentConfirmed) {
+        self.statuses.insert(fact.reservation, ReservationStatus::Confirmed);
+        self.sold.push((entry.receipt.shard, fact.clone()));
+    }
+
+    /// Writes it all.
+    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+        if !self.held.is_empty() {
+            self.apply_held(pg).await?;
+        }
+        if !self.statuses.is_empty() {
+            sqlx::query(
+                "update reservations r set status = n.status
+                 from unnest($1::uuid[], $2::text[]) n(reservation_id, status)
+                 where r.reservation_id = n.reservation_id",
+            )
+            .bind(self.statuses.keys().copied().collect::<Vec<_>>())
+            .bind(self.statuses.values().map(|status| status.word()).collect::<Vec<_>>())
+            .execute(&mut *pg)
+            .await?;
+        }
+        if !self.sold.is_empty() {
+            self.apply_sold(pg).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_held(&self, pg: &mut PgConnection) -> Result<(), Error> {
+        let rows = &self.held;
+        // Arrays of arrays must be of one length, so the seats of each reservation go as text.
+        let seats: Vec<String> = rows
+            .iter()
+            .map(|(_, _, fact)| fact.seats.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+            .collect();
+        sqlx::query(
+            "insert into reservations (reservation_id, concert_id, show_id, shard, user_id, date, seats, amount,
+                 status, expires_at, created_at)
+             select r.reservation_id, r.concert_id, r.show_id, r.shard, r.user_id, r.date,
+                 string_to_array(r.seats, ',')::int[], r.amount, 'RESERVED', r.expires_at, r.created_at
+             from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::uuid[], $6::date[], $7::text[],
+                 $8::bigint[], $9::timestamptz[], $10::timestamptz[])
+                 as r(reservation_id, concert_id, show_id, shard, user_id, date, seats, amount, expires_at, created_at)",
+        )
+        .bind(rows.iter().map(|(_, _, r)| r.reservation).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, _, r)| r.concert).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, _, r)| r.show).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(shard, _, _)| shard.as_i32()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, _, r)| r.user).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, _, r)| r.date).collect::<Vec<_>>())
+        .bind(seats)
+        .bind(rows.iter().map(|(_, _, r)| r.amount.get()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, _, r)| from_millis(r.deadline_ms)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, at, _)| *at).collect::<Vec<_>>())
+        .execute(pg)
+        .await?;
+        Ok(())
+    }
+
+    /// A seat that is sold already is refused by Postgres: the last wall.
+    async fn apply_sold(&self, pg: &mut PgConnection) -> Result<(), Error> {
+        let (mut shows, mut seats, mut shards, mut reservations, mut users) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (shard, fact) in &self.sold {
+            for seat in &fact.seats {
+                shows.push(fact.show);
+                seats.push(*seat as i32);
+                shards.push(shard.as_i32());
+                reservations.push(fact.reservation);
+                users.push(fact.user);
+            }
+        }
+        sqlx::query(
+            "insert into sold_seats (show_id, seat, shard, reservation_id, user_id)
+             select * from unnest($1::uuid[], $2::int[], $3::int[], $4::uuid[], $5::uuid[])",
+        )
+        .bind(shows)
+        .bind(seats)
+        .bind(shards)
+        .bind(reservations)
+        .bind(users)
+        .execute(pg)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Loads a shard's held and sold seats.
+pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Error> {
+    use futures::TryStreamExt;
+    let space = loader.space.clone();
+    let shard = space.shard.as_i32();
+    declare(pg, loader).await?;
+    let mut seats_of: BTreeMap<(ShowId, UserId), usize> = BTreeMap::new();
+    let mut holds_of: BTreeMap<(ConcertId, UserId), usize> = BTreeMap::new();
+    let held = sqlx::query(
+        "select reservation_id, concert_id, show_id, date, user_id, seats, amount, status, expires_at
+         from reservations where shard = $1 and status = 'RESERVED'",
+    )
+    .bind(shard)
+    .fetch_all(&mut *pg)
+    .await?;
+    for row in &held {
+        let hold = reservation_of(row)?;
+        let (id, deadline) = (hold.reservation_id, hold.expires_at.timestamp_millis());
+        let list = hold.seat_numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let record = format!("{}|{}|{list}|{}|{deadline}", hold.user_id, hold.show_id, hold.amount);
+        loader.hset(&store::holds(&space, hold.concert_id), id, record).await?;
+        let member = format!("{}|{}|{id}", hold.concert_id, hold.show_id);
+        loader.zadd(&store::deadlines(&space), deadline, member).await?;
+        for seat in &hold.seat_numbers {
+            loader.hset(&store::state(&space, hold.show_id), seat, format!("h:{id}")).await?;
+            loader.setbit(&store::taken(&space, hold.show_id), *seat).await?;
+        }
+        *seats_of.entry((hold.show_id, hold.user_id)).or_default() += hold.seat_numbers.len();
+        *holds_of.entry((hold.concert_id, hold.user_id)).or_default() += 1;
+    }
+    let mut sold = sqlx::query("select show_id, seat, reservation_id, user_id from sold_seats where shard = $1")
+        .bind(shard)
+        .fetch(pg);
+    while let Some(row) = sold.try_next().await? {
+        let (show, seat): (ShowId, i32) = (row.try_get(0)?, row.try_get(1)?);
+        let (reservation, user): (ReservationId, UserId) = (row.try_get(2)?, row.try_get(3)?);
+        loader.hset(&store::state(&space, show), seat, format!("s:{reservation}")).await?;
+        loader.setbit(&store::taken(&space, show), seat as u32).await?;
+        *seats_of.entry((show, user)).or_default() += 1;
+    }
+    for ((show, user), count) in seats_of {
+        loader.hset(&store::users(&space, show), user, count).await?;
+    }
+    for ((concert, user), count) in holds_of {
+        loader.hset(&store::holders(&space, concert), user, count).await?;
+    }
+    Ok(())
+}
+
+/// Every show and concert of the shard has these keys, or could have.
+async fn declare(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Error> {
+    let space = loader.space.clone();
+    loader.declare(&store::deadlines(&space), Content::sorted());
+    for row in sqlx::query("select show_id, concert_id from shows where shard = $1")
+        .bind(space.shard.as_i32())
+        .fetch_all(pg)
+        .await?
+    {
+        let (show, concert): (ShowId, ConcertId) = (row.try_get(0)?, row.try_get(1)?);
+        loader.declare(&store::taken(&space, show), Content::bits());
+        let hashes = [
+            store::state(&space, show),
+            store::users(&space, show),
+            store::holds(&space, concert),
+            store::holders(&space, concert),
+        ];
+        hashes.iter().for_each(|key| loader.declare(key, Content::hash()));
+    }
+    Ok(())
+}
+
+fn reservation_of(row: &sqlx::postgres::PgRow) -> Result<Reservation, Error> {
+    let (status, amount): (&str, i64) = (row.try_get("status")?, row.try_get("amount")?);
+    let seats: Vec<i32> = row.try_get("seats")?;
+    Ok(Reservation {
+        reservation_id: row.try_get("reservation_id")?,
+        status: ReservationStatus::from_word(status)
+            .ok_or_else(|| Error::internal(format_args!("postgres holds {status:?} as a status")))?,
+        concert_id: row.try_get("concert_id")?,
+        show_id: row.try_get("show_id")?,
+        date: row.try_get("date")?,
+        seat_numbers: seats.into_iter().map(|seat| seat as u32).collect(),
+        amount: Points::new(amount)
+            .ok_or_else(|| Error::internal(format_args!("postgres holds {amount} as an amount")))?,
+        expires_at: row.try_get("expires_at")?,
+        user_id: row.try_get("user_id")?,
+    })
+}
+
+/// One reservation.
+pub async fn reservation(pool: &PgPool, id: ReservationId) -> Result<Option<Reservation>, Error> {
+    let row = sqlx::query(
+        "select reservation_id, concert_id, show_id, date, user_id, seats, amount, status, expires_at
+         from reservations where reservation_id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(reservation_of).transpose()
+}
+
+/// A page of reservations, newest first: one user's, or all.
+pub async fn page(pool: &PgPool, of: Option<UserId>, page: &PageRequest) -> Result<Page<Reservation>, Error> {
+    let rows = sqlx::query(
+        "select reservation_id, concert_id, show_id, date, user_id, seats, amount, status, expires_at
+         from reservations where ($1::uuid is null or user_id = $1) and reservation_id < $2
+         order by reservation_id desc limit $3",
+    )
+    .bind(of)
+    .bind(page.after_id()?.unwrap_or(Uuid::max()))
+    .bind(page.fetch())
+    .fetch_all(pool)
+    .await?;
+    page.cut(rows, |row| Ok(row.try_get::<Uuid, _>("reservation_id")?.to_string()), reservation_of)
+}
+
+/// Seats that are held twice, or held and sold: (show, seat).
+pub async fn seats_with_two_owners(pg: &mut PgConnection, shard: Shard) -> Result<Vec<(ShowId, i32)>, Error> {
+    let rows = sqlx::query(
+        "select show_id, seat from (
+             select show_id, unnest(seats) as seat from reservations where shard = $1 and status = 'RESERVED'
+             union all
+             select show_id, seat from sold_seats where shard = $1
+         ) owned group by show_id, seat having count(*) > 1",
+    )
+    .bind(shard.as_i32())
+    .fetch_all(pg)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Confirmed reservations whose seats are not exactly those that were sold to them, and the other way round.
+pub async fn reservations_without_their_seats(
+    pg: &mut PgConnection,
+    shard: Shard,
+) -> Result<Vec<ReservationId>, Error> {
+    let rows = sqlx::query(
+        "select coalesce(r.reservation_id, s.reservation_id)
+         from (select reservation_id, show_id, seats from reservations
+               where shard = $1 and status = 'CONFIRMED') r
+         full join (select reservation_id, show_id, array_agg(seat order by seat) as seats
+                    from sold_seats where shard = $1 group by reservation_id, show_id) s
+             on s.reservation_id = r.reservation_id and s.show_id = r.show_id
+         where r.seats is distinct from s.seats",
+    )
+    .bind(shard.as_i32())
+    .fetch_all(pg)
+    .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}

@@ -1,0 +1,101 @@
+//! The words of points.
+
+use chrono::{DateTime, Utc};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::ids::{Points, TransactionId, UserId};
+
+/// The most that one charge may add.
+pub const CHARGE_MAX: i64 = 1_000_000_000;
+
+/// `POST /v1/users/{userId}/points/charge`.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+pub struct ChargeRequest {
+    /// Points to add, 1..=1 000 000 000.
+    #[garde(range(min = 1, max = CHARGE_MAX))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub amount: i64,
+}
+
+/// A charge that took place.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Charged {
+    /// The ledger's row.
+    pub transaction_id: TransactionId,
+    /// Whose points.
+    pub user_id: UserId,
+    /// Points added.
+    pub amount: Points,
+    /// Balance after it.
+    pub balance: Points,
+}
+
+/// What a user has.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Balance {
+    /// Whose points.
+    pub user_id: UserId,
+    /// All that is durable.
+    pub balance: Points,
+}
+
+/// Why a balance changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TransactionType {
+    /// Points came in.
+    Charge,
+    /// An order was paid.
+    Order,
+    /// Points were set aside for a payment.
+    Payment,
+    /// They went back.
+    Refund,
+    /// A reward was granted.
+    Reward,
+}
+
+impl TransactionType {
+    /// As the ledger stores it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Charge => "CHARGE",
+            Self::Order => "ORDER",
+            Self::Payment => "PAYMENT",
+            Self::Refund => "REFUND",
+            Self::Reward => "REWARD",
+        }
+    }
+
+    /// Reads the ledger's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Charge, Self::Order, Self::Payment, Self::Refund, Self::Reward]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
+}
+
+/// One row of a ledger.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transaction {
+    /// Its id.
+    pub transaction_id: TransactionId,
+    /// Why the balance changed.
+    #[serde(rename = "type")]
+    pub kind: TransactionType,
+    /// By how much; negative when points went out.
+    pub amount: i64,
+    /// Balance after it.
+    pub balance_after: Points,
+    /// The payment it belongs to, if any.
+    pub reference: Option<Uuid>,
+    /// When.
+    #[serde(with = "crate::clock::millis")]
+    pub created_at: DateTime<Utc>,
+}

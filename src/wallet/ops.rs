@@ -1,0 +1,99 @@
+//! What points do.
+
+use super::event::PointsCharged;
+use super::model::{ChargeRequest, Charged};
+use super::store;
+use crate::app::App;
+use crate::error::Error;
+use crate::ids::{POINTS_MAX, Points, TransactionId, UserId};
+use crate::journal::{Done, IdempotencyKey, Request, Step};
+use crate::metrics;
+use crate::redis::{Shard, Space};
+
+/// Users that one script charges.
+pub const CHARGE_MANY_MAX: usize = 200;
+/// Transfers that clean-up looks at in one go, and how old they are.
+const CLEAN_MAX: u32 = 100;
+const CLEAN_AFTER_MS: i64 = 60_000;
+
+/// Adds points to a user's balance; asked for by `by`.
+pub async fn charge(
+    app: &App,
+    by: UserId,
+    user: UserId,
+    body: &ChargeRequest,
+    key: IdempotencyKey,
+) -> Result<(Charged, bool), Error> {
+    let amount = Points::new(body.amount).ok_or_else(|| Error::invalid("amount", "is out of range"))?;
+    let request = Request::new(by, "points.charge", user, body, Some(key));
+    let transaction = TransactionId::mint();
+    let script = move |space: &Space| store::Charge {
+        balances: store::balances(space),
+        reserved: store::reserved(space),
+        user,
+        amount,
+        transaction,
+        balance_max: POINTS_MAX,
+    };
+    let shard = app.journal.shards.of(user.uuid());
+    let done = app.journal.perform(shard, &request, script).await?.done()?;
+    if !done.replayed {
+        metrics::charged(amount.get());
+    }
+    charged(&done)
+}
+
+fn charged(done: &Done) -> Result<(Charged, bool), Error> {
+    let fact: PointsCharged = done.facts.first().map_err(Error::internal)?;
+    let charged = Charged {
+        transaction_id: fact.transaction,
+        user_id: fact.user,
+        amount: fact.amount,
+        balance: fact.balance,
+    };
+    Ok((charged, done.replayed))
+}
+
+/// Adds the same amount to many users of one shard; for load tests.
+pub async fn charge_many(app: &App, shard: Shard, users: &[UserId], amount: Points) -> Result<(), Error> {
+    for users in users.chunks(CHARGE_MANY_MAX) {
+        let charges: Vec<String> =
+            users.iter().map(|user| format!("{user}:{amount}:{}", TransactionId::mint())).collect();
+        let charges = charges.join(",");
+        let step = Step::exempt(uuid::Uuid::now_v7(), 1);
+        let script = |space: &Space| store::ChargeMany {
+            balances: store::balances(space),
+            reserved: store::reserved(space),
+            charges: charges.clone(),
+            balance_max: POINTS_MAX,
+        };
+        app.journal.step(shard, &step, script).await?.done()?;
+    }
+    Ok(())
+}
+
+/// Forgets transfers that were posted long ago and whose closing was lost on its way. One step of the keeper.
+pub async fn clean(app: &App, shard: Shard) -> Result<(), Error> {
+    let pending = |space: &Space| store::Pending {
+        ages: store::ages(space),
+        older_ms: CLEAN_AFTER_MS,
+        limit: CLEAN_MAX,
+    };
+    let old = app.journal.ask(shard, pending).await?.list(0)?;
+    let old: Vec<uuid::Uuid> = old.iter().filter_map(|op| op.parse().ok()).collect();
+    for op in super::table::posted(&app.pool, &old).await? {
+        close(app, shard, op).await?;
+    }
+    Ok(())
+}
+
+/// Forgets a transfer whose seats are sold.
+pub async fn close(app: &App, shard: Shard, transfer: uuid::Uuid) -> Result<(), Error> {
+    let script = |space: &Space| store::Close {
+        reserved: store::reserved(space),
+        transfers: store::transfers(space),
+        ages: store::ages(space),
+        transfer,
+    };
+    app.journal.ask(shard, script).await.map(drop)
+}
