@@ -22,7 +22,7 @@ use crate::concerts::catalog::Catalog;
 use crate::config::Config;
 use crate::error::Error;
 use crate::http::server;
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, QueueId, UserId};
 use crate::journal::table::cursor;
 use crate::journal::{Journal, Limits, Shards};
 use crate::payments::recovery::Driven;
@@ -129,9 +129,10 @@ impl App {
         let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
         let redis = Redis::connect(&config.redis_url, composed).await;
         let redis = Arc::new(redis.context("cannot connect to Redis (ONRUSH_REDIS_URL)")?);
-        check_redis(&redis).await?;
+        let redis_run = check_redis(&redis).await?;
         let tasks = TaskTracker::new();
         let shards = Arc::new(Shards::new(config.prefix.clone(), pool.clone(), shards));
+        shards.set_redis_run(redis_run);
         shards.refresh().await?;
         let me = InstanceId::mint();
         let limits = Limits {
@@ -162,6 +163,35 @@ impl App {
             stop: CancellationToken::new(),
             config,
         }))
+    }
+
+    /// Compares Redis, Postgres and the books; a sentence for each difference.
+    pub async fn verify(&self) -> Result<Vec<String>, Error> {
+        crate::journal::verify::verify(&self.journal, &self.pool).await
+    }
+
+    /// One step of what the schedule does in every shard: ends what is over, lets in whose turn it is.
+    pub async fn tick(&self) -> Result<(), Error> {
+        for shard in self.journal.shards.all() {
+            schedule::due(self, shard).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries to Redis who polled since the last time.
+    pub async fn carry_marks(&self) -> Result<(), Error> {
+        crate::queue::tick::carry_marks(self).await
+    }
+
+    /// The key of a part of a queue, in the epoch that is known to live.
+    pub fn queue_key(&self, queue: QueueId, part: &str) -> String {
+        let space = self.journal.shards.known(self.journal.shards.of(queue.uuid())).0;
+        space.key("queue", &[&queue, &part]).into_string()
+    }
+
+    /// Makes users without a password, each with so many points; their tokens live for a day. For load tests.
+    pub async fn load_users(self: &Arc<Self>, count: usize, points: i64) -> anyhow::Result<Vec<(UserId, String)>> {
+        crate::cli::load_users::make(self, count, points).await
     }
 
     /// Runs a job that goes on when the client goes away, and answers for it while the client waits. A job that
@@ -201,7 +231,8 @@ async fn check_migrations(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn check_redis(redis: &Redis) -> anyhow::Result<()> {
+/// Refuses a server that is too old; tells which one it is.
+async fn check_redis(redis: &Redis) -> anyhow::Result<String> {
     let server = redis.identity().await?;
     let major: u32 = server.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 7 {
@@ -210,7 +241,7 @@ async fn check_redis(redis: &Redis) -> anyhow::Result<()> {
     if server.eviction != "noeviction" {
         tracing::warn!(policy = server.eviction, "redis may drop keys: set maxmemory-policy noeviction");
     }
-    Ok(())
+    Ok(server.fingerprint())
 }
 
 /// Serves on `listener` until `shutdown`, then drains and ends. Returns an error only when it cannot start.

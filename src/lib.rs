@@ -23,6 +23,8 @@ mod seats;
 pub mod servers;
 mod wallet;
 
+pub use accounts::model::Role;
+
 /// All scripts, for the loader and the contract test.
 fn scripts() -> Vec<&'static redis::Source> {
     let mut all = vec![&journal::store::LOAD, &journal::store::SNAPSHOT];

@@ -217,6 +217,7 @@ fn operations_api(api: Api) -> Api {
 pub fn router(app: AppState) -> Router {
     api()
         .router()
+        .route("/docs/", plain_get(operations::routes::docs_index))
         .route("/docs/{*file}", plain_get(operations::routes::docs_file))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

@@ -8,8 +8,8 @@ local function replay(record)
     local of, seq, hash, at, print, facts = string.match(record, '^(%d+)|(%d+)|(%x+)|(%d+)|([^|]*)|(.*)$')
     return {'replayed', seq, hash, at, print, facts, of}
 end
-local known = redis.call('HGET', ops, op .. '.' .. step)
-if known then return replay(known) end
+local past = redis.call('HGET', ops, op .. '.' .. step)
+if past then return replay(past) end
 -- Whoever slept since he looked the operation up must look again: its record may have been forgotten meanwhile.
 if now - tonumber(asked) > 600000 then return {'late'} end
 if gate ~= '' and behind > tonumber(gate) then return {'busy'} end

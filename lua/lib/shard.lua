@@ -8,12 +8,12 @@ local shard = redis.call('HMGET', meta, 'epoch', 'state', 'head', 'seen', 'pendi
 if shard[1] ~= epoch then return {'stale_epoch'} end
 if shard[2] ~= 'live' then return {'fenced'} end
 -- Redis TIME, read once, never backwards, never more than a minute ahead of what this shard saw last.
-local now, seen = tonumber(clock), tonumber(shard[4])
+local now, last_seen = tonumber(clock), tonumber(shard[4])
 if not now then
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-if now < seen then now = seen end
-if now - seen > 60000 then return {'clock_jumped', int(now), int(seen)} end
+if now < last_seen then now = last_seen end
+if now - last_seen > 60000 then return {'clock_jumped', int(now), int(last_seen)} end
 -- How long the oldest entry has waited for Postgres, in milliseconds.
 local behind = shard[5] and now - tonumber(shard[5]) or 0

@@ -12,6 +12,18 @@ const WAITING_MAX: usize = 64;
 /// How long one may wait.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// What bcrypt reads of a password, in bytes. The crate's `non_truncating` calls refuse 72 as well, for the NUL that
+/// the specification appends; a password of 72 bytes loses nothing but that NUL, so the limit is checked here.
+pub const PASSWORD_BYTES_MAX: usize = 72;
+
+/// The hash of a password, in the calling thread. Refuses what bcrypt would cut off.
+pub fn hash(password: &str, cost: u32) -> Result<String, Error> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(Error::invalid("password", "must have at most 72 bytes"));
+    }
+    bcrypt::hash(password, cost).map_err(Error::internal)
+}
+
 /// Hashes and compares.
 pub struct Passwords {
     cost: u32,
@@ -25,7 +37,7 @@ impl Passwords {
     /// bcrypt of this cost; half of the machine's cores work for it.
     pub fn new(cost: u32) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let nobody = bcrypt::non_truncating_hash("nobody's password", cost).map_err(Error::internal)?;
+        let nobody = hash("nobody's password", cost)?;
         Ok(Self {
             cost,
             running: Arc::new(Semaphore::new((cores / 2).max(1))),
@@ -37,16 +49,17 @@ impl Passwords {
     /// The hash to store.
     pub async fn hash(&self, password: String) -> Result<String, Error> {
         let cost = self.cost;
-        self.work(move || bcrypt::non_truncating_hash(password, cost)).await?.map_err(Error::internal)
+        self.work(move || hash(&password, cost)).await?
     }
 
     /// Whether the password is the one that was hashed; false, after as long, where there is no hash.
     pub async fn matches(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
-        // What cannot be hashed (too long, NUL inside) was never set.
-        let same = self.work(move || bcrypt::non_truncating_verify(password, &hash).unwrap_or(false)).await?;
-        Ok(same && known)
+        // What is too long was never set, and takes as long to refuse.
+        let fits = password.len() <= PASSWORD_BYTES_MAX;
+        let same = self.work(move || bcrypt::verify(password, &hash).unwrap_or(false)).await?;
+        Ok(same && known && fits)
     }
 
     async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {

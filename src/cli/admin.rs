@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::Target;
 use crate::accounts::model::{Role, SignupRequest};
-use crate::accounts::table;
+use crate::accounts::{passwords, table};
 use crate::ids::UserId;
 
 /// Make accounts with a role.
@@ -66,7 +66,7 @@ impl Admin {
 
 /// Makes an account with a role.
 pub async fn create(pg: &mut PgConnection, account: &SignupRequest, role: Role, cost: u32) -> anyhow::Result<UserId> {
-    let hash = bcrypt::non_truncating_hash(&account.password, cost)?;
+    let hash = passwords::hash(&account.password, cost)?;
     let made = table::insert(pg, UserId::mint(), (&account.email, &account.name), role, Some(&hash)).await?;
     match made {
         Some(user) => Ok(user.user_id),

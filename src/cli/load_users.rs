@@ -12,6 +12,7 @@ use super::Target;
 use crate::accounts::model::Role;
 use crate::accounts::table;
 use crate::app::{App, AppState};
+use crate::error::Error;
 use crate::ids::{Points, UserId};
 use crate::redis::Shard;
 use crate::{schedule, wallet};
@@ -38,20 +39,28 @@ impl LoadUsers {
     /// Makes them and prints `userId,accessToken`.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         super::log("warn", "text")?;
-        let Some(points) = Points::new(self.points) else { bail!("--points must be 0 or more") };
         let config = self.target.config()?;
         super::runtime(1)?.block_on(async {
             let app = App::connect(config).await?;
-            let users = insert(&app, self.count).await?;
-            if points > Points::ZERO {
-                charge(&app, &users, points).await?;
-            }
-            print(&app, &users)?;
+            let background = schedule::Background::start_if_alone(&app).await?;
+            print(&make(&app, self.count, self.points).await?)?;
+            background.end(&app).await;
             app.redis.close().await;
             app.pool.close().await;
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+/// Makes users and their tokens.
+pub async fn make(app: &AppState, count: usize, points: i64) -> anyhow::Result<Vec<(UserId, String)>> {
+    let Some(points) = Points::new(points) else { bail!("points must be 0 or more") };
+    let users = insert(app, count).await?;
+    if points > Points::ZERO {
+        charge(app, &users, points).await?;
+    }
+    let token = |user| app.tokens.issue(user, Role::User, app.clock.now_ms(), LIFETIME);
+    Ok(users.into_iter().map(|user| Ok((user, token(user)?.0))).collect::<Result<_, Error>>()?)
 }
 
 async fn insert(app: &App, count: usize) -> anyhow::Result<Vec<UserId>> {
@@ -65,9 +74,8 @@ async fn insert(app: &App, count: usize) -> anyhow::Result<Vec<UserId>> {
     Ok(users)
 }
 
-/// Through the journal, as every change of points; a running instance writes it to Postgres, or else this one.
+/// Through the journal, as every change of points.
 async fn charge(app: &AppState, users: &[UserId], points: Points) -> anyhow::Result<()> {
-    let background = schedule::Background::start_if_alone(app).await?;
     let mut by_shard: BTreeMap<Shard, Vec<UserId>> = BTreeMap::new();
     for user in users {
         by_shard.entry(app.journal.shards.of(user.uuid())).or_default().push(*user);
@@ -80,20 +88,18 @@ async fn charge(app: &AppState, users: &[UserId], points: Points) -> anyhow::Res
                 wallet::ops::charge_many(app, shard, users, points).await?;
                 progress.inc(users.len() as u64);
             }
-            Ok::<_, crate::error::Error>(())
+            Ok::<_, Error>(())
         }
     });
     futures::future::try_join_all(charging).await?;
     progress.finish_and_clear();
-    background.end(app).await;
     Ok(())
 }
 
-fn print(app: &App, users: &[UserId]) -> anyhow::Result<()> {
+fn print(users: &[(UserId, String)]) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     writeln!(out, "userId,accessToken")?;
-    for user in users {
-        let (token, _) = app.tokens.issue(*user, Role::User, app.clock.now_ms(), LIFETIME)?;
+    for (user, token) in users {
         writeln!(out, "{user},{token}")?;
     }
     out.flush()?;

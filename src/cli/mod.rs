@@ -5,7 +5,7 @@ mod check;
 mod complete;
 mod demo;
 mod health;
-mod load_users;
+pub(crate) mod load_users;
 mod migrate;
 mod openapi;
 mod serve;

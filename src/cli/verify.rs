@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use super::Target;
 use crate::app::App;
-use crate::journal::verify::verify;
 
 /// Differences that are printed.
 const PRINT_MAX: usize = 100;
@@ -15,7 +14,7 @@ pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
     let config = target.config()?;
     super::runtime(1)?.block_on(async {
         let app = App::connect(config).await?;
-        let differences = verify(&app.journal, &app.pool).await?;
+        let differences = app.verify().await?;
         app.redis.close().await;
         app.pool.close().await;
         if differences.is_empty() {

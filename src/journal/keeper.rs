@@ -106,7 +106,7 @@ impl Keeper {
     }
 
     /// One look. True when the shard lives and what is due in it may be done.
-    pub async fn look(&mut self, redis_run: &str) -> Result<bool, Error> {
+    pub async fn look(&mut self) -> Result<bool, Error> {
         let Some(position) = self.positions.get(self.shard) else { return Ok(false) };
         let cursor = position.cursor;
         match cursor.state {
@@ -131,7 +131,7 @@ impl Keeper {
             cursor: cursor.seq,
         };
         let standing = Standing::read(&self.journal.redis.run(script, Duration::from_secs(1)).await?)?;
-        let verdict = match judge(&standing, &cursor, self.deployment, redis_run) {
+        let verdict = match judge(&standing, &cursor, self.deployment, &self.journal.shards.redis_run()) {
             Verdict::Fine if position.broken => Verdict::Rebuild("the journal does not follow its chain"),
             verdict => verdict,
         };

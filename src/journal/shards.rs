@@ -1,6 +1,6 @@
 //! What this instance knows of each shard: its epoch, and whether it lives. The truth is in Postgres.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -19,13 +19,16 @@ pub struct Shards {
     /// For each shard `epoch << 1 | live`.
     known: Vec<AtomicU64>,
     refreshed: Mutex<Instant>,
+    /// Which Redis server answers. An epoch lives on the server that it was opened on, and on no other: what is
+    /// soft has no other defence against a replica that lags, or a server that came back without its last second.
+    redis_run: RwLock<String>,
 }
 
 impl Shards {
     /// Knows nothing yet; [`refresh`](Self::refresh) asks Postgres.
     pub fn new(prefix: Arc<str>, pool: PgPool, count: u16) -> Self {
         let known = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { prefix, pool, known, refreshed: Mutex::new(Instant::now()) }
+        Self { prefix, pool, known, refreshed: Mutex::new(Instant::now()), redis_run: RwLock::default() }
     }
 
     /// How many there are.
@@ -68,12 +71,28 @@ impl Shards {
 
     /// Takes note of a cursor; an older epoch never replaces a newer one.
     pub fn learn(&self, cursor: &Cursor) {
-        let live = cursor.state == ShardState::Live;
+        let live = cursor.state == ShardState::Live && cursor.redis_run == self.redis_run();
         let new = cursor.epoch << 1 | u64::from(live);
         let known = &self.known[usize::from(cursor.shard.0)];
         let update = |old: u64| (cursor.epoch >= old >> 1).then_some(new);
         // The closure refuses only what is older than known.
         let _ = known.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+    }
+
+    /// Which Redis server answers; empty until one was asked.
+    pub fn redis_run(&self) -> String {
+        self.redis_run.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another server may answer now: no shard is known to live until Postgres says that it lives there.
+    pub fn set_redis_run(&self, run: String) {
+        let mut known = self.redis_run.write().unwrap_or_else(PoisonError::into_inner);
+        if *known != run {
+            *known = run;
+            for known in &self.known {
+                known.fetch_and(!1, Ordering::AcqRel);
+            }
+        }
     }
 
     /// Asks Postgres for all cursors. Callers that come while one asks share its answer.

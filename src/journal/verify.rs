@@ -48,9 +48,7 @@ async fn verify_shard(journal: &Journal, pool: &PgPool, shard: Shard) -> Result<
         let keys: Vec<String> = expected.contents.into_keys().chain(soft).collect();
         let Some(found) = snapshot(journal, &space, keys).await? else { continue };
         wait_for_cursor(pool, &space, found.last).await?;
-        let at = Some((found.last, found.head.as_str()));
-        if let Some(mut expected) = self::expected(pool, &space, now_ms, at).await? {
-            crate::queue::verify::apply_soft(&mut expected.contents, &found.contents, &expected.queues, &space);
+        if let Some(expected) = self::expected(pool, &space, now_ms, Some(&found)).await? {
             let mut differences = compare(&expected.contents, &found.contents);
             differences.extend(expected.own);
             return Ok(differences);
@@ -70,28 +68,31 @@ async fn expected(
     pool: &PgPool,
     space: &Space,
     now_ms: i64,
-    at: Option<(u64, &str)>,
+    at: Option<&Found>,
 ) -> Result<Option<Expected>, Error> {
     let mut pg = pool.acquire().await?;
     let mut tx = pg.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
     let cursor = cursor::one(&mut tx, space.shard).await?;
-    if let Some((seq, head)) = at
-        && (cursor.epoch, cursor.seq, cursor.hash.to_string().as_str()) != (space.epoch, seq, head)
+    if let Some(found) = at
+        && (cursor.epoch, cursor.seq, cursor.hash.to_string()) != (space.epoch, found.last, found.head.clone())
     {
         return Ok(None);
     }
     let mut loader = Loader::into_memory(space.clone());
     rebuild::load_features(&mut tx, &mut loader, now_ms, true).await?;
     let mut own = Vec::new();
-    if at.is_some() {
+    let queues = crate::queue::table::queues(&mut tx, space.shard).await?;
+    let mut contents = loader.contents();
+    if let Some(found) = at {
+        crate::queue::verify::apply_soft(&mut contents, &found.contents, &queues, space);
+        crate::wallet::verify::apply_soft(&mut tx, &mut contents, &found.contents, space).await?;
         own.extend(crate::wallet::verify::differences(&mut tx, space.shard).await?);
         own.extend(crate::seats::verify::differences(&mut tx, space.shard).await?);
         own.extend(crate::payments::verify::differences(&mut tx, space.shard).await?);
     }
-    let queues = crate::queue::table::queues(&mut tx, space.shard).await?;
     tx.rollback().await?;
-    Ok(Some(Expected { contents: loader.contents(), queues, own }))
+    Ok(Some(Expected { contents, queues, own }))
 }
 
 fn buffers(queues: &[crate::ids::QueueId], space: &Space) -> Vec<String> {

@@ -61,10 +61,17 @@ pub async fn docs() -> Redirect {
     Redirect::permanent("/docs/")
 }
 
-/// Swagger UI, from the binary itself.
+pub async fn docs_index() -> Result<Response, Error> {
+    swagger("index.html")
+}
+
 pub async fn docs_file(Path(file): Path<String>) -> Result<Response, Error> {
+    swagger(&file)
+}
+
+/// Swagger UI, from the binary itself.
+fn swagger(file: &str) -> Result<Response, Error> {
     let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
-    let file = file.trim_start_matches('/');
     match utoipa_swagger_ui::serve(file, config) {
         Ok(Some(file)) => Ok(([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()),
         Ok(None) => Err(Error::refused(Code::NotFound)),

@@ -49,7 +49,6 @@ pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView,
     if new {
         metrics::joined();
     }
-    app.presence.mark(queue, user);
     let number = reply.int(0)?;
     let mut view = place(queue, number, status, reply.int(1)?, &reply, 2)?;
     view.token = Some(sign(app, queue, user, number));

@@ -133,7 +133,7 @@ pub fn header<'a>(text: &'a str, field: &'a str) -> impl Iterator<Item = &'a str
 }
 
 /// The libraries that a script names, in its order.
-fn libraries<'a>(name: &'a str, text: &'a str) -> impl Iterator<Item = Result<&'static str, String>> + 'a {
+fn libraries<'a>(name: &'a str, text: &'a str) -> impl Iterator<Item = Result<&'a str, String>> + 'a {
     header(text, "USES").map(move |library| {
         let found = LIBRARY.iter().find(|(known, _)| *known == library);
         found.map(|(_, text)| *text).ok_or_else(|| format!("{name} uses lua/lib/{library}, which is unknown"))
@@ -155,20 +155,37 @@ fn compose(name: &str, text: &str) -> Result<String, String> {
         return Err(format!("{name} does not begin with #!lua"));
     };
     let mut whole = format!("{shebang}\nlocal kind = '{name}'\n");
-    for (field, array) in [("KEYS", "KEYS"), ("ARGV", "ARGV")] {
-        for (index, bound) in names(name, text, field)?.iter().enumerate() {
+    let mut bound = vec!["kind".to_owned()];
+    for field in ["KEYS", "ARGV"] {
+        for (index, named) in names(name, text, field)?.into_iter().enumerate() {
             let position = index + 1;
-            match bound.strip_suffix("...") {
+            match named.strip_suffix("...") {
                 Some(list) => whole.push_str(&format!("local {list}_from = {position}\n")),
-                None => whole.push_str(&format!("local {bound} = {array}[{position}]\n")),
+                None => whole.push_str(&format!("local {named} = {field}[{position}]\n")),
             }
+            bound.push(named);
         }
     }
-    for library in libraries(name, text) {
-        whole.push_str(library?);
+    for part in libraries(name, text).chain([Ok(body)]) {
+        let part = part?;
+        if let Some(twice) = top_level_names(part).find(|own| bound.contains(own)) {
+            return Err(format!("{name}: {twice} is declared twice"));
+        }
+        bound.extend(top_level_names(part));
+        whole.push_str(part);
     }
-    whole.push_str(body);
     Ok(whole)
+}
+
+/// Names that a piece of Lua declares outside of all blocks. One that hides a key would make a script write to a
+/// key that nobody declared.
+fn top_level_names(text: &str) -> impl Iterator<Item = String> {
+    let declared = text.lines().filter_map(|line| line.strip_prefix("local "));
+    declared.flat_map(|rest| {
+        let rest = rest.strip_prefix("function ").unwrap_or(rest);
+        let names = rest.split(['=', '(']).next().unwrap_or_default();
+        names.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+    })
 }
 
 fn sha1_hex(bytes: &[u8]) -> String {
@@ -185,6 +202,12 @@ mod tests {
         let whole = compose("a/b", text).unwrap();
         assert!(whole.starts_with("#!lua\nlocal kind = 'a/b'\n"));
         assert!(whole.contains("local second = KEYS[2]\n") && whole.contains("local rest_from = 2\n"));
+    }
+
+    #[test]
+    fn a_name_that_hides_a_key_is_refused() {
+        let text = "#!lua\n-- a/b: c.\n-- USES shard\n-- KEYS seats\nlocal one, seats = 1, 2\nreturn {one}\n";
+        assert!(compose("a/b", text).unwrap_err().contains("seats"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ pub mod calendar;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{AppState, database_options};
+use crate::app::{App, AppState, database_options};
 use crate::error::Error;
 use crate::ids::InstanceId;
 use crate::journal::keeper::Keeper;
@@ -40,9 +40,6 @@ pub struct Background {
     owned: lease::Owned,
 }
 
-/// What this instance knows of the Redis server that answers; empty until it was asked.
-type RedisRun = Arc<RwLock<String>>;
-
 impl Background {
     /// Starts it all.
     pub fn start(app: &AppState) -> Self {
@@ -50,17 +47,16 @@ impl Background {
         let (ticks, writing) = (TaskTracker::new(), TaskTracker::new());
         let (own, owned) = watch::channel(BTreeSet::new());
         let positions = Arc::new(Positions::default());
-        let redis_run = RedisRun::default();
         writing.spawn(lease::keep(app.pool.clone(), app.me, own, stop_writing.clone()));
         writing.spawn(write(app.clone(), owned.clone(), positions.clone(), stop_writing.clone()));
         ticks.spawn(until(stop_ticks.clone(), hear_acks(app.clone())));
         ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
-        ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone(), redis_run.clone())));
+        ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
         for shard in app.journal.shards.all() {
-            let keeping = keep(app.clone(), shard, owned.clone(), positions.clone(), redis_run.clone());
+            let keeping = keep(app.clone(), shard, owned.clone(), positions.clone());
             ticks.spawn(until(stop_ticks.clone(), keeping));
         }
         Self { ticks, stop_ticks, writing, stop_writing, positions, owned }
@@ -164,23 +160,16 @@ async fn write(app: AppState, owned: lease::Owned, positions: Arc<Positions>, st
 }
 
 /// Looks at one shard on every tick, and does what is due in it when this instance owns it.
-async fn keep(
-    app: AppState,
-    shard: Shard,
-    owned: lease::Owned,
-    positions: Arc<Positions>,
-    redis_run: RedisRun,
-) {
+async fn keep(app: AppState, shard: Shard, owned: lease::Owned, positions: Arc<Positions>) {
     let mut keeper = Keeper::new(app.journal.clone(), app.pool.clone(), positions, app.deployment, shard);
     let mut ticks = interval(app.config.tick);
     loop {
         ticks.tick().await;
-        let run = redis_run.read().unwrap_or_else(PoisonError::into_inner).clone();
         let owns = owned.borrow().contains(&shard);
-        if run.is_empty() || !(owns || app.config.ticks_all) {
+        if !(owns || app.config.ticks_all) {
             continue;
         }
-        let lives = if owns { keeper.look(&run).await } else { Ok(app.journal.shards.known(shard).1) };
+        let lives = if owns { keeper.look().await } else { Ok(app.journal.shards.known(shard).1) };
         let done = match lives {
             Ok(true) => due(&app, shard).await,
             Ok(false) => Ok(()),
@@ -192,7 +181,8 @@ async fn keep(
     }
 }
 
-async fn due(app: &AppState, shard: Shard) -> Result<(), Error> {
+/// What is due in one shard.
+pub async fn due(app: &App, shard: Shard) -> Result<(), Error> {
     seats::sweep::sweep(app, shard).await?;
     queue::tick::tick_shard(app, shard).await
 }
@@ -221,7 +211,7 @@ async fn hear_acks(app: AppState) {
 }
 
 /// Who Redis is, after every reconnection and once a second; and whether both servers answer.
-async fn watch_servers(app: AppState, redis_run: RedisRun) {
+async fn watch_servers(app: AppState) {
     let mut ticks = interval(IDENTITY_EVERY);
     let mut reconnections = app.redis.reconnections();
     let mut silent = 0;
@@ -233,7 +223,7 @@ async fn watch_servers(app: AppState, redis_run: RedisRun) {
         match app.redis.identity().await {
             Ok(server) => {
                 silent = 0;
-                *redis_run.write().unwrap_or_else(PoisonError::into_inner) = server.fingerprint();
+                app.journal.shards.set_redis_run(server.fingerprint());
             }
             Err(error) => {
                 silent += 1;

@@ -81,7 +81,11 @@ pub async fn clean(app: &App, shard: Shard) -> Result<(), Error> {
     };
     let old = app.journal.ask(shard, pending).await?.list(0)?;
     let old: Vec<uuid::Uuid> = old.iter().filter_map(|op| op.parse().ok()).collect();
-    for op in super::table::posted(&app.pool, &old).await? {
+    if old.is_empty() {
+        return Ok(());
+    }
+    let posted = super::table::posted(&mut *app.pool.acquire().await?, &old).await?;
+    for op in posted {
         close(app, shard, op).await?;
     }
     Ok(())

@@ -286,13 +286,13 @@ pub async fn transactions(pool: &PgPool, user: UserId, page: &PageRequest) -> Re
 }
 
 /// Those of the transfers whose seats are sold.
-pub async fn posted(pool: &PgPool, transfers: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+pub async fn posted(pg: &mut PgConnection, transfers: &[Uuid]) -> Result<Vec<Uuid>, Error> {
     if transfers.is_empty() {
         return Ok(Vec::new());
     }
     let rows = sqlx::query("select op from transfers where op = any($1) and state = 'POSTED'")
         .bind(transfers)
-        .fetch_all(pool)
+        .fetch_all(pg)
         .await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

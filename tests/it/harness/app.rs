@@ -1,0 +1,309 @@
+//! An application of its own for a test: own prefix in Redis, own schema in Postgres, real HTTP.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use onrush::app::{self, App, AppState};
+use onrush::clock::Clock;
+use onrush::config::{Config, Sabotage, Settings};
+use onrush::{Role, ids::UserId};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::client::{Client, User};
+use super::{database_url_of, eventually, servers};
+
+/// What a test asks for.
+#[derive(Clone)]
+pub struct Build {
+    pub instances: usize,
+    pub shards: u16,
+    pub clock: Clock,
+    pub ticks_all: bool,
+    pub sabotage: Sabotage,
+    pub body_bytes_max: usize,
+    pub ack_timeout_ms: u64,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self {
+            instances: 1,
+            shards: 4,
+            clock: Clock::System,
+            ticks_all: false,
+            sabotage: Sabotage::default(),
+            body_bytes_max: 65_536,
+            ack_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Build {
+    /// A clock that the test moves, and what it moves it with.
+    pub fn with_test_clock(mut self, start_ms: i64) -> (Self, Arc<AtomicI64>) {
+        let millis = Arc::new(AtomicI64::new(start_ms));
+        self.clock = Clock::Test(millis.clone());
+        (self, millis)
+    }
+}
+
+/// One instance.
+struct Instance {
+    app: AppState,
+    url: String,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+/// The application under test: one or several instances on the same servers.
+pub struct TestApp {
+    instances: Vec<Instance>,
+    pub schema: String,
+    pub config: Config,
+}
+
+/// Runs a test on one instance; then proves that Redis, Postgres and the books agree, and that the journal is drained.
+pub async fn with_app<Fut: Future<Output = ()>>(test: impl FnOnce(Arc<TestApp>) -> Fut) {
+    with_apps(Build::default(), test).await;
+}
+
+/// The same for an application built to measure.
+pub async fn with_apps<Fut: Future<Output = ()>>(build: Build, test: impl FnOnce(Arc<TestApp>) -> Fut) {
+    let app = Arc::new(TestApp::start(build).await);
+    test(app.clone()).await;
+    let app = Arc::into_inner(app).expect("the test kept the application");
+    app.finish().await;
+}
+
+impl TestApp {
+    pub async fn start(build: Build) -> Self {
+        let schema = format!("t_{}", Uuid::new_v4().simple());
+        migrate(&schema).await;
+        let config = config(&build, &schema);
+        let mut instances = Vec::new();
+        for _ in 0..build.instances {
+            instances.push(start_instance(config.clone()).await);
+        }
+        let app = Self { instances, schema, config };
+        app.ready().await;
+        app
+    }
+
+    /// Waits until every instance can serve.
+    pub async fn ready(&self) {
+        for (at, _) in self.instances.iter().enumerate() {
+            let client = self.client_of(at);
+            eventually("the instance is ready", || async { client.get("/readyz").await.status == 200 }).await;
+        }
+    }
+
+    /// The instance's inside, for what no client can do.
+    pub fn inside(&self, at: usize) -> &AppState {
+        &self.instances[at].app
+    }
+
+    pub fn url(&self, at: usize) -> &str {
+        &self.instances[at].url
+    }
+
+    /// A client of the first instance.
+    pub fn client(&self) -> Client {
+        self.client_of(0)
+    }
+
+    pub fn client_of(&self, at: usize) -> Client {
+        Client::new(&self.instances[at].url)
+    }
+
+    /// Users with so many points.
+    pub async fn users(&self, count: usize, points: i64) -> Vec<User> {
+        let made = self.inside(0).load_users(count, points).await.expect("users are made");
+        made.into_iter().map(|(id, token)| User { id: id.to_string(), token }).collect()
+    }
+
+    pub async fn user(&self, points: i64) -> User {
+        self.users(1, points).await.remove(0)
+    }
+
+    /// An account with a role.
+    pub async fn account(&self, role: Role) -> User {
+        let id = UserId::mint();
+        let word = format!("{role:?}").to_uppercase();
+        sqlx::query("insert into users (user_id, email, name, role) values ($1, $2, 'x', $3)")
+            .bind(id.uuid())
+            .bind(format!("{id}@test.invalid"))
+            .bind(word)
+            .execute(&self.inside(0).pool)
+            .await
+            .expect("the account is made");
+        let app = self.inside(0);
+        let issued = app.tokens.issue(id, role, app.clock.now_ms(), chrono::Duration::days(30));
+        User { id: id.to_string(), token: issued.expect("a token is signed").0 }
+    }
+
+    pub async fn operator(&self) -> User {
+        self.account(Role::Operator).await
+    }
+
+    /// Moves the test's clock in steps, and does after each what the schedule does. After more than a minute a shard
+    /// waits until its keeper has compared the clocks.
+    pub async fn pass_time(&self, clock: &AtomicI64, total_ms: i64, step_ms: i64) {
+        let mut left = total_ms;
+        while left > 0 {
+            clock.fetch_add(step_ms.min(left), Ordering::SeqCst);
+            left -= step_ms;
+            eventually("the schedule's step is done", || async { self.inside(0).tick().await.is_ok() }).await;
+        }
+    }
+
+    /// What the journal says, in order, as (milliseconds, fact).
+    pub async fn journal(&self) -> Vec<(i64, String)> {
+        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
+        let rows: Vec<(chrono::DateTime<chrono::Utc>, String)> =
+            sqlx::query_as("select at, facts from journal_entries order by shard, epoch, seq")
+                .fetch_all(&mut pg)
+                .await
+                .unwrap();
+        let lines = |(at, facts): (chrono::DateTime<chrono::Utc>, String)| {
+            facts.lines().map(|line| (at.timestamp_millis(), line.to_owned())).collect::<Vec<_>>()
+        };
+        rows.into_iter().flat_map(lines).collect()
+    }
+
+    /// Carries to Redis who polled, as the schedule does four times a second.
+    pub async fn carry_marks(&self) {
+        self.inside(0).carry_marks().await.expect("marks are carried");
+    }
+
+    /// A key of a queue in the epoch that lives.
+    pub fn key(&self, queue: &str, part: &str) -> String {
+        self.inside(0).queue_key(queue.parse().unwrap(), part)
+    }
+
+    /// A Redis command that answers with a number.
+    pub async fn redis_int(&self, command: &[&str]) -> i64 {
+        self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
+    }
+
+    /// A Redis command, on a connection of its own: the raw answer's first line.
+    pub async fn redis(&self, command: &[&str]) -> String {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let address = servers().redis_url.trim_start_matches("redis://").to_owned();
+        let mut stream = BufReader::new(tokio::net::TcpStream::connect(address).await.unwrap());
+        let mut request = format!("*{}\r\n", command.len());
+        command.iter().for_each(|word| request.push_str(&format!("${}\r\n{word}\r\n", word.len())));
+        stream.get_mut().write_all(request.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        assert!(!line.starts_with('-'), "redis refused {command:?}: {line}");
+        line
+    }
+
+    /// Sends a request and closes the connection before the answer.
+    pub async fn cut_off(&self, path: &str, user: &User, token: &str, key: &str, body: serde_json::Value) {
+        use tokio::io::AsyncWriteExt;
+        let address = self.url(0).trim_start_matches("http://").to_owned();
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nQueue-Token: {token}\r\n\
+             Idempotency-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            user.token,
+            body.len()
+        );
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The request must have been read before the connection goes.
+        eventually("the payment began", || async { self.count("select count(*) from transfers").await > 0 }).await;
+        drop(stream);
+    }
+
+    /// One value from the test's schema.
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.inside(0).pool).await.unwrap()
+    }
+
+    /// Waits until Postgres has all that Redis has.
+    pub async fn settled(&self) {
+        let differences = self.inside(0).verify().await.expect("verify runs");
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+
+    /// Ends every instance; the first proves that all agrees before it goes.
+    async fn finish(mut self) {
+        let differences = self.instances[0].app.verify().await.expect("verify runs");
+        assert!(differences.is_empty(), "Redis, Postgres and the books differ:\n{}", differences.join("\n"));
+        for instance in &mut self.instances {
+            drop(instance.stop.take());
+        }
+        for instance in std::mem::take(&mut self.instances) {
+            instance.serving.await.expect("the instance ended badly");
+        }
+        self.assert_drained().await;
+    }
+
+    /// Nothing of any journal was left behind, and nothing was quarantined.
+    async fn assert_drained(&self) {
+        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
+        let refused: i64 = sqlx::query_scalar("select count(*) from quarantine").fetch_one(&mut pg).await.unwrap();
+        assert_eq!(refused, 0, "postgres refused entries of the journal");
+    }
+}
+
+async fn start_instance(config: Config) -> Instance {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = App::connect(config).await.expect("the application starts");
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(app::serve(app.clone(), listener, async {
+        drop(stopped.await);
+    }));
+    Instance { app, url, stop: Some(stop), serving }
+}
+
+async fn migrate(schema: &str) {
+    let mut pg = PgConnection::connect(&servers().database_url).await.expect("postgres is there");
+    pg.execute(sqlx::AssertSqlSafe(format!("create schema {schema}"))).await.unwrap();
+    pg.close().await.unwrap();
+    let mut migrator = sqlx::migrate!("./migrations");
+    // Each test has a schema to itself; the lock is the whole database's and would make them wait for each other.
+    migrator.set_locking(false);
+    let mut pg = PgConnection::connect(&database_url_of(schema)).await.unwrap();
+    migrator.run(&mut pg).await.expect("the schema is made");
+    pg.close().await.unwrap();
+}
+
+fn config(build: &Build, schema: &str) -> Config {
+    use clap::Parser;
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+    let settings = Settings {
+        listen: "127.0.0.1:0".into(),
+        redis_url: servers().redis_url.clone(),
+        database_url: database_url_of(schema),
+        jwt_secret: "tests sign with this and nobody else does".into(),
+        shards: Some(build.shards),
+        prefix: schema.replace('_', "-"),
+        bcrypt_cost: 4,
+        database_connections: 8,
+        ack_timeout_ms: build.ack_timeout_ms,
+        body_bytes_max: build.body_bytes_max,
+        limits: "off".into(),
+        ..Cli::parse_from(["test"]).settings
+    };
+    Config {
+        clock: build.clock.clone(),
+        ticks_all: build.ticks_all,
+        sabotage: build.sabotage.clone(),
+        drain: Duration::from_secs(5),
+        ..settings.check().expect("the test's settings are good")
+    }
+}

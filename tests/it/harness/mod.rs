@@ -1,0 +1,48 @@
+//! What tests stand on: real servers, an application with its own prefix and schema, a client that checks every
+//! answer against the OpenAPI document, and the proof at the end of each test that nothing was lost.
+
+mod app;
+mod client;
+mod events;
+mod program;
+mod servers;
+
+pub use app::{Build, TestApp, with_app, with_apps};
+pub use client::{Answer, Client, User};
+pub use program::Program;
+pub use servers::{Servers, database_url_of, servers};
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Waits until something holds; fails, saying what, after ten seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < until, "not in ten seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs all at once, and gives the results in order.
+pub async fn at_once<T: Send + 'static>(
+    jobs: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let running: Vec<_> = jobs.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(running.len());
+    for job in running {
+        results.push(job.await.expect("a job panicked"));
+    }
+    results
+}
+
+/// A future day, as the contract writes it.
+pub fn day(ahead: u64) -> String {
+    let today = chrono::Utc::now().with_timezone(&chrono_tz::Asia::Seoul).date_naive();
+    (today + chrono::Days::new(ahead)).to_string()
+}
+
+/// A fresh idempotency key.
+pub fn key() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

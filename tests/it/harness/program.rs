@@ -1,0 +1,89 @@
+//! The real program as a child, for what only a process can show: signals, crashes, exit codes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+use super::TestApp;
+
+/// A running `onrush`.
+pub struct Program {
+    child: Child,
+}
+
+impl Program {
+    /// The program with these arguments, not started.
+    pub fn command(args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onrush"));
+        command.args(args);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONRUSH_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs to the end.
+    pub fn output(args: &[&str]) -> Output {
+        Self::command(args).output().expect("the program runs")
+    }
+
+    /// `onrush serve` on a test's data, on this port.
+    pub fn serve(app: &TestApp, port: u16) -> Self {
+        let mut command = Self::command(&["serve"]);
+        settings(&mut command, app).env("ONRUSH_LISTEN", format!("127.0.0.1:{port}"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().expect("the program starts") }
+    }
+
+    /// Starts and waits for a line of standard output that begins so; gives it back.
+    pub fn until(mut command: Command, begins: &str) -> (Self, String) {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let found = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(begins));
+        // What follows is read and dropped, so that the program never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        (Self { child }, found.unwrap_or_else(|| panic!("the program ended without {begins:?}")))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: no way out is taken.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        onrush::servers::signal(self.child.id(), "TERM");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A test that failed half-way leaves no process behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The settings of a test's application as variables.
+pub fn settings<'a>(command: &'a mut Command, app: &TestApp) -> &'a mut Command {
+    use secrecy::ExposeSecret;
+    command
+        .env("ONRUSH_REDIS_URL", &app.config.redis_url)
+        .env("ONRUSH_DATABASE_URL", &app.config.database_url)
+        .env("ONRUSH_JWT_SECRET", app.config.secret.expose_secret())
+        .env("ONRUSH_PREFIX", &*app.config.prefix)
+        .env("ONRUSH_LIMITS", "off")
+        .env("ONRUSH_DATABASE_CONNECTIONS", "8")
+}
+
+/// Reads a child's output to its end.
+pub fn read_all(mut from: impl Read) -> String {
+    let mut text = String::new();
+    from.read_to_string(&mut text).unwrap();
+    text
+}
