@@ -1,5 +1,5 @@
--- One row: which deployment this database belongs to, and how many shards it was made with. A Redis that carries
--- another deployment's id is refused.
+-- One row: which deployment this database belongs to, and how many shards it was made with. A Redis that
+-- carries another deployment's id is refused.
 create table deployment (
     deployment_id uuid        not null,
     shards        integer     not null,

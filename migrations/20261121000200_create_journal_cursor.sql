@@ -1,5 +1,5 @@
--- How far each shard's history has come. A writer's transaction begins by moving this row from what it read to
--- what it adds; whoever finds it moved has lost.
+-- How far each shard's history has come. A writer's transaction begins by moving this row from what it read
+-- to what it adds; whoever finds it moved has lost.
 create table journal_cursor (
     shard      integer     not null,
     epoch      bigint      not null,

@@ -1,4 +1,5 @@
--- The journal itself, by day; whole days are dropped after a week. The default partition takes what has no day yet.
+-- The journal itself, by day; whole days are dropped after a week. The default partition takes what has no
+-- day yet.
 create table journal_entries (
     shard  integer     not null,
     epoch  bigint      not null,

@@ -1,4 +1,5 @@
--- One row a sign-in. Its refresh tokens are numbered; only the newest is good, the one before it for ten seconds.
+-- One row a sign-in. Its refresh tokens are numbered; only the newest is good, the one before it for ten
+-- seconds.
 create table refresh_families (
     family_id  uuid        not null,
     user_id    uuid        not null,

@@ -1,4 +1,5 @@
--- Writes that Postgres decides (no script): what a request with a key came to, written in its own transaction.
+-- Writes that Postgres decides (no script): what a request with a key came to, written in its own
+-- transaction.
 create table direct_requests (
     op          uuid        not null,
     fingerprint text        not null,

@@ -18,7 +18,8 @@ create table transfers (
 create index transfers_pending on transfers (recorded_at) where state = 'PENDING';
 create index transfers_by_shard on transfers (shard) where state = 'PENDING';
 
--- What the seats' shard decided about a transfer: C (confirmed) or A (aborted), once. Kept until closed and a day.
+-- What the seats' shard decided about a transfer: C (confirmed) or A (aborted), once. Kept until closed and a
+-- day.
 create table decisions (
     op             uuid        not null,
     shard          integer     not null,

@@ -25,8 +25,9 @@ create table queue_places (
     constraint queue_places_pk primary key (queue_id, number)
 );
 
--- Numbers that may have been given out and lost with Redis in `epoch`: (low, high]. Their tickets are put back when
--- they poll. Kept as long as the queue: a ticket that is put back is signed again and may be lost again.
+-- Numbers that may have been given out and lost with Redis in `epoch`: (low, high]. Their tickets are put
+-- back when they poll. Kept as long as the queue: a ticket that is put back is signed again and may be lost
+-- again.
 create table queue_gaps (
     queue_id   uuid        not null,
     low        bigint      not null,
@@ -36,7 +37,8 @@ create table queue_gaps (
     constraint queue_gaps_pk primary key (queue_id, low)
 );
 
--- In which epoch a user's place ended last, in queues that have a gap: his lost tickets of earlier epochs are over.
+-- In which epoch a user's place ended last, in queues that have a gap: his lost tickets of earlier epochs are
+-- over.
 create table queue_ends (
     queue_id uuid   not null,
     user_id  uuid   not null,

@@ -123,7 +123,9 @@ impl App {
         check_migrations(&pool).await?;
         let (deployment, shards) = cursor::ensure_deployment(&pool, config.shards).await?;
         if config.shards.is_some_and(|asked| asked != shards) {
-            bail!("this deployment has {shards} shards, chosen at its first start; ONRUSH_SHARDS cannot change that");
+            bail!(
+                "this deployment has {shards} shards, chosen at its first start; ONRUSH_SHARDS cannot change that"
+            );
         }
         let composed = Scripts::compose(&scripts(), |name, text| config.sabotage.mend(name, text));
         let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
@@ -189,13 +191,23 @@ impl App {
         space.key("queue", &[&queue, &part]).into_string()
     }
 
+    /// The key of a shard's journal, in the epoch that is known to live.
+    pub fn journal_key(&self, shard: u16) -> String {
+        let space = self.journal.shards.known(crate::redis::Shard(shard)).0;
+        crate::journal::store::journal(&space).into_string()
+    }
+
     /// Makes users without a password, each with so many points; their tokens live for a day. For load tests.
-    pub async fn load_users(self: &Arc<Self>, count: usize, points: i64) -> anyhow::Result<Vec<(UserId, String)>> {
+    pub async fn load_users(
+        self: &Arc<Self>,
+        count: usize,
+        points: i64,
+    ) -> anyhow::Result<Vec<(UserId, String)>> {
         crate::cli::load_users::make(self, count, points).await
     }
 
-    /// Runs a job that goes on when the client goes away, and answers for it while the client waits. A job that
-    /// takes too long goes on as well; its outcome is then unknown.
+    /// Runs a job that goes on when the client goes away, and answers for it while the client waits. A job
+    /// that takes too long goes on as well; its outcome is then unknown.
     pub async fn run<T, F, Fut>(self: &Arc<Self>, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -213,7 +225,8 @@ impl App {
 
 /// How the writer and the pool connect.
 pub fn database_options(config: &Config) -> anyhow::Result<PgConnectOptions> {
-    let options: PgConnectOptions = config.database_url.parse().context("ONRUSH_DATABASE_URL is not a URL")?;
+    let options: PgConnectOptions =
+        config.database_url.parse().context("ONRUSH_DATABASE_URL is not a URL")?;
     // That a partition is there already is no news.
     let options = options.options([("client_min_messages", "warning")]);
     Ok(options.application_name("onrush").log_statements(tracing::log::LevelFilter::Trace))

@@ -25,8 +25,8 @@ where
     Q: Send + 'static,
     A: Send + 'static,
 {
-    /// Starts the task, which ends when the batcher is dropped. `answer` gives one answer for each question, in
-    /// order; a batch holds at most `batch_max`.
+    /// Starts the task, which ends when the batcher is dropped. `answer` gives one answer for each question,
+    /// in order; a batch holds at most `batch_max`.
     pub fn spawn<F, Fut>(batch_max: usize, answer: F) -> Self
     where
         F: Fn(Vec<Q>) -> Fut + Send + 'static,
@@ -56,11 +56,14 @@ fn deliver<A>(answers: Result<Vec<A>, Error>, replies: Vec<oneshot::Sender<Resul
     let answers = answers.and_then(|answers| {
         let (got, asked) = (answers.len(), replies.len());
         let same = got == asked;
-        same.then_some(answers).ok_or_else(|| Error::internal(format_args!("{got} answers to {asked} questions")))
+        same.then_some(answers)
+            .ok_or_else(|| Error::internal(format_args!("{got} answers to {asked} questions")))
     });
     match answers {
         // Who asked may have gone; then nobody reads the answer.
-        Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer)))),
+        Ok(answers) => {
+            replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))))
+        }
         Err(error) => {
             let error = Arc::new(error);
             replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
@@ -95,8 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_reaches_all_who_wait() {
-        let batcher: Batcher<u64, u64> =
-            Batcher::spawn(7, async |_| Err(Error::unavailable("gone")));
+        let batcher: Batcher<u64, u64> = Batcher::spawn(7, async |_| Err(Error::unavailable("gone")));
         let asked = (0..3).map(|number| batcher.ask(number));
         assert!(futures::future::join_all(asked).await.iter().all(Result::is_err));
     }

@@ -27,7 +27,13 @@ pub struct Settings {
     #[arg(long, env = "ONRUSH_DATABASE_URL", default_value = "", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
     /// Secret that tokens are signed with, at least 32 bytes; `openssl rand -base64 48` makes one.
-    #[arg(long, env = "ONRUSH_JWT_SECRET", default_value = "", hide_env_values = true, value_name = "SECRET")]
+    #[arg(
+        long,
+        env = "ONRUSH_JWT_SECRET",
+        default_value = "",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
     pub jwt_secret: String,
     /// Number of shards, chosen at the first start and kept in Postgres; 16 unless set then.
     #[arg(long, env = "ONRUSH_SHARDS", value_name = "COUNT")]
@@ -131,18 +137,20 @@ pub struct Config {
     pub limits: bool,
     /// The last instance to leave notes that nothing was lost, so that the next start need not look for it.
     pub leaves_tidy: bool,
-    /// Every instance ticks every shard, whoever owns it. Safe, and only wasteful: tests prove it.
-    pub ticks_all: bool,
     /// Time.
     pub clock: Clock,
-    /// Defences taken out; nothing in a plain build can set it.
+    /// Defences and economies taken out; nothing in a plain build can set it.
     pub sabotage: Sabotage,
 }
 
-/// Defences that a negative control takes out. Only a build with the feature `sabotage` can fill it in.
+/// Defences that a negative control takes out, and economies that must not be needed for safety. Only a build
+/// with the feature `sabotage` can fill it in.
 #[derive(Clone, Debug, Default)]
 pub struct Sabotage {
     acks_early: bool,
+    deaf: bool,
+    owns_all: bool,
+    ticks_all: bool,
     scripts: Vec<(String, String, String)>,
 }
 
@@ -151,6 +159,27 @@ impl Sabotage {
     #[cfg(feature = "sabotage")]
     pub fn ack_when_redis_answers(mut self) -> Self {
         self.acks_early = true;
+        self
+    }
+
+    /// Hears of no acknowledgement from other instances: messages are only hints.
+    #[cfg(feature = "sabotage")]
+    pub fn deaf(mut self) -> Self {
+        self.deaf = true;
+        self
+    }
+
+    /// Writes and keeps every shard, whatever the leases say.
+    #[cfg(feature = "sabotage")]
+    pub fn own_all_shards(mut self) -> Self {
+        self.owns_all = true;
+        self
+    }
+
+    /// Ticks every shard, whoever owns it.
+    #[cfg(feature = "sabotage")]
+    pub fn tick_all_shards(mut self) -> Self {
+        self.ticks_all = true;
         self
     }
 
@@ -166,12 +195,30 @@ impl Sabotage {
         self.acks_early
     }
 
+    /// Whether messages of acknowledgement go unheard.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Whether leases are ignored.
+    pub fn owns_all(&self) -> bool {
+        self.owns_all
+    }
+
+    /// Whether every shard is ticked.
+    pub fn ticks_all(&self) -> bool {
+        self.ticks_all
+    }
+
     /// A script's text, changed where that was asked for.
     pub fn mend(&self, name: &str, text: &str) -> String {
-        self.scripts.iter().filter(|(script, ..)| script == name).fold(text.to_owned(), |text, (_, from, to)| {
-            assert!(text.contains(from.as_str()), "{name} does not contain {from:?}");
-            text.replacen(from.as_str(), to, 1)
-        })
+        self.scripts.iter().filter(|(script, ..)| script == name).fold(
+            text.to_owned(),
+            |text, (_, from, to)| {
+                assert!(text.contains(from.as_str()), "{name} does not contain {from:?}");
+                text.replacen(from.as_str(), to, 1)
+            },
+        )
     }
 }
 
@@ -197,13 +244,18 @@ impl Settings {
         });
         demand(self.jwt_secret.len() >= SECRET_MIN, {
             let length = self.jwt_secret.len();
-            format!("ONRUSH_JWT_SECRET has {length} bytes and needs {SECRET_MIN}; make one: openssl rand -base64 48")
+            format!(
+                "ONRUSH_JWT_SECRET has {length} bytes and needs {SECRET_MIN}; make one: openssl rand -base64 48"
+            )
         });
         demand(self.shards.is_none_or(|shards| (1..=1024).contains(&shards)), {
             "ONRUSH_SHARDS must be between 1 and 1024".into()
         });
         let zone = self.timezone.parse::<Tz>();
-        demand(zone.is_ok(), format!("ONRUSH_TIMEZONE is {:?}, not a zone such as Asia/Seoul", self.timezone));
+        demand(
+            zone.is_ok(),
+            format!("ONRUSH_TIMEZONE is {:?}, not a zone such as Asia/Seoul", self.timezone),
+        );
         demand((4..=15).contains(&self.bcrypt_cost), "ONRUSH_BCRYPT_COST must be between 4 and 15".into());
         demand((10..=10_000).contains(&self.tick_ms), "ONRUSH_TICK_MS must be between 10 and 10000".into());
         demand((1..=64).contains(&self.workers), "ONRUSH_WORKERS must be between 1 and 64".into());
@@ -213,7 +265,8 @@ impl Settings {
         demand(self.access_token_seconds >= 1, "ONRUSH_ACCESS_TOKEN_SECONDS must be at least 1".into());
         demand(self.refresh_token_seconds >= 1, "ONRUSH_REFRESH_TOKEN_SECONDS must be at least 1".into());
         demand(self.ack_timeout_ms >= 100, "ONRUSH_ACK_TIMEOUT_MS must be at least 100".into());
-        let prefix = !self.prefix.is_empty() && self.prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let prefix =
+            !self.prefix.is_empty() && self.prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         demand(prefix, format!("ONRUSH_PREFIX is {:?}; letters, digits and hyphens only", self.prefix));
         match zone {
             Ok(zone) if mistakes.is_empty() => Ok(self.checked(zone)),
@@ -243,7 +296,6 @@ impl Settings {
             prefix: self.prefix.as_str().into(),
             limits: self.limits == "on",
             leaves_tidy: false,
-            ticks_all: false,
             clock: Clock::System,
             sabotage: Sabotage::default(),
         }
@@ -284,7 +336,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_at_once() {
-        let mistakes = settings(&["--listen", "nowhere", "--timezone", "Mars/Base", "--tick-ms", "0"]).check();
+        let wrong = ["--listen", "nowhere", "--timezone", "Mars/Base", "--tick-ms", "0", "--redis-url", ""];
+        let mistakes = settings(&[&wrong[..], &["--database-url", "x", "--jwt-secret", "y"]].concat()).check();
         let mistakes = mistakes.err().unwrap().join("\n");
         for name in ["LISTEN", "REDIS_URL", "DATABASE_URL", "JWT_SECRET", "TIMEZONE", "TICK_MS"] {
             assert!(mistakes.contains(&format!("ONRUSH_{name}")), "{name} is not named in:\n{mistakes}");
@@ -294,7 +347,14 @@ mod tests {
     #[test]
     fn good_settings_pass_and_keys_differ_by_purpose() {
         let secret = "s".repeat(SECRET_MIN);
-        let args = ["--redis-url", "redis://127.0.0.1", "--database-url", "postgres://x@y/z", "--jwt-secret", &secret];
+        let args = [
+            "--redis-url",
+            "redis://127.0.0.1",
+            "--database-url",
+            "postgres://x@y/z",
+            "--jwt-secret",
+            &secret,
+        ];
         let config = settings(&args).check().ok().unwrap();
         let tag = |purpose| aws_lc_rs::hmac::sign(&config.derive_key(purpose), b"x").as_ref().to_vec();
         assert_eq!(tag("a"), tag("a"));

@@ -73,7 +73,8 @@ codes! {
     QueueNotFound "queue_not_found" 404 "No such queue" "There is no queue with this id.";
     ReservationNotFound "reservation_not_found" 404 "No such reservation"
         "There is no reservation with this id that you may see.";
-    PaymentNotFound "payment_not_found" 404 "No such payment" "There is no payment with this id that you may see.";
+    PaymentNotFound "payment_not_found" 404 "No such payment"
+        "There is no payment with this id that you may see.";
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed"
         "The path exists, but not with this method; `Allow` lists those that do.";
     EmailTaken "email_taken" 409 "E-mail is taken" "An account with this e-mail exists. Sign in instead.";
@@ -82,7 +83,8 @@ codes! {
         "At least one of the seats is held or sold; none was given to you. Choose others.";
     SeatLimit "seat_limit" 409 "Seat limit reached"
         "What you hold and have bought, with this request, would exceed the seats a user may have in a show.";
-    ShowNotOpen "show_not_open" 409 "Show is not on sale" "The sale has not begun, has ended, or the day is past.";
+    ShowNotOpen "show_not_open" 409 "Show is not on sale"
+        "The sale has not begun, has ended, or the day is past.";
     ReservationClosed "reservation_closed" 409 "Reservation is closed"
         "The reservation was paid or cancelled; nothing is left to do with it.";
     BalanceInsufficient "balance_insufficient" 409 "Not enough points"
@@ -96,7 +98,8 @@ codes! {
         "A request with this key has not ended yet. Ask again with the same key in a moment.";
     QueueTicketGone "queue_ticket_gone" 410 "The place in the queue is gone"
         "The ticket was left, lapsed, spent or has expired. Join again.";
-    HoldExpired "hold_expired" 410 "The hold has expired" "The seats were not paid in time and are free again.";
+    HoldExpired "hold_expired" 410 "The hold has expired"
+        "The seats were not paid in time and are free again.";
     BodyTooLarge "body_too_large" 413 "Body is too large" "The request body exceeds the limit.";
     UnsupportedMediaType "unsupported_media_type" 415 "Unsupported media type"
         "Send the body as `application/json`.";
@@ -107,10 +110,12 @@ codes! {
     QueueFull "queue_full" 429 "Queue is full" "The queue holds as many as it may. Try again later.";
     InternalError "internal_error" 500 "Our mistake"
         "Something that must not happen has happened. It was logged with the request id.";
-    Busy "busy" 503 "Busy" "Nothing was written: the store is behind. Send the same request again after `Retry-After`.";
+    Busy "busy" 503 "Busy"
+        "Nothing was written: the store is behind. Send the same request again after `Retry-After`.";
     Unavailable "unavailable" 503 "Unavailable for a moment"
         "A server is away or a part of the data is being rebuilt. Send the same request again after `Retry-After`.";
-    Draining "draining" 503 "This instance is going away" "Send the request again; another instance will take it.";
+    Draining "draining" 503 "This instance is going away"
+        "Send the request again; another instance will take it.";
     OutcomeUnknown "outcome_unknown" 504 "The outcome is not known yet"
         "It may have been written or not. Repeat it with the same `Idempotency-Key` to learn which.";
 }
@@ -277,7 +282,9 @@ impl From<sqlx::Error> for Error {
 /// SQLSTATE classes that say "again, later" and not "never": connection (08), rollback (40), resources (53),
 /// operator intervention (57), system error (58), lock not available (55).
 pub fn is_transient(sqlstate: Option<&str>) -> bool {
-    sqlstate.is_some_and(|state| ["08", "40", "53", "55", "57", "58"].iter().any(|class| state.starts_with(class)))
+    sqlstate.is_some_and(|state| {
+        ["08", "40", "53", "55", "57", "58"].iter().any(|class| state.starts_with(class))
+    })
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ impl From<QueueId> for ConcertId {
 pub const POINTS_MAX: i64 = (1 << 53) - 1;
 
 /// An amount of points (1 point = 1 KRW), 0..=2^53 − 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, sqlx::Type, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, sqlx::Type, utoipa::ToSchema,
+)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 pub struct Points(i64);
@@ -135,9 +137,8 @@ impl fmt::Display for Points {
 impl<'de> Deserialize<'de> for Points {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let points = i64::deserialize(deserializer)?;
-        Self::new(points).ok_or_else(|| {
-            serde::de::Error::custom(format_args!("must be between 0 and {POINTS_MAX}"))
-        })
+        Self::new(points)
+            .ok_or_else(|| serde::de::Error::custom(format_args!("must be between 0 and {POINTS_MAX}")))
     }
 }
 

@@ -7,6 +7,8 @@ pub mod cli;
 pub mod clock;
 mod concerts;
 pub mod config;
+#[cfg(test)]
+mod contract;
 pub mod error;
 mod http;
 pub mod ids;

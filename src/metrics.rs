@@ -8,8 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::redis::Shard;
 
 /// Buckets of durations, in seconds.
-const SECONDS: &[f64] =
-    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Buckets of batch sizes, in entries.
 const ENTRIES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
 
@@ -76,7 +75,10 @@ fn describe() {
     describe_gauge!(LAG_ENTRIES, "Journal entries that Postgres does not have yet, by shard");
     describe_gauge!(LAG_SECONDS, "Age of the oldest of them, by shard");
     describe_gauge!(SHARD_LIVE, "1 while the shard reads and writes, by shard");
-    describe_counter!(FORKS, "Times that Redis and Postgres did not follow each other, by shard and who saw it");
+    describe_counter!(
+        FORKS,
+        "Times that Redis and Postgres did not follow each other, by shard and who saw it"
+    );
     describe_counter!(REBUILDS, "Rebuilds of a shard from Postgres");
     describe_counter!(REBUILD_ITEMS, "Items that rebuilds loaded");
     describe_histogram!(REBUILD_SECONDS, "Seconds of a rebuild");

@@ -29,188 +29,223 @@ fn accounts_api(api: Api) -> Api {
     use accounts::routes as handlers;
     use wallet::model::{Balance, ChargeRequest, Charged, Transaction};
     use wallet::routes as points;
-    api.section("Accounts", [
-        post("/v1/auth/signup", "Make an account, a USER's", handlers::sign_up)
-            .takes::<SignupRequest>()
-            .answers::<User>(201)
-            .refuses(&[EmailTaken]),
-        post("/v1/auth/login", "Sign in", handlers::log_in)
-            .without_key()
-            .takes::<LoginRequest>()
-            .answers::<Session>(200)
-            .refuses(&[CredentialsInvalid]),
-        post("/v1/auth/refresh", "Spend a refresh token for its successor", handlers::refresh)
-            .without_key()
-            .takes::<RefreshRequest>()
-            .answers::<Session>(200)
-            .refuses(&[RefreshTokenInvalid, RefreshTokenReused]),
-        get("/v1/auth/me", "Who is signed in", handlers::me).who(Who::SignedIn).answers::<User>(200),
-        get("/v1/users", "List accounts", handlers::list)
-            .who(Who::Operators)
-            .paged()
-            .answers::<Page<User>>(200),
-    ])
-    .section("Points", [
-        post("/v1/users/{userId}/points/charge", "Add points", points::charge)
-            .who(Who::OwnerOrAdmin)
-            .needs_key()
-            .takes::<ChargeRequest>()
-            .answers::<Charged>(201)
-            .refuses(&[UserNotFound, BalanceLimit]),
-        get("/v1/users/{userId}/points", "What a user has", points::balance)
-            .who(Who::OwnerOrAdmin)
-            .answers::<Balance>(200)
-            .refuses(&[UserNotFound]),
-        get("/v1/users/{userId}/points/transactions", "How it came about", points::transactions)
-            .who(Who::OwnerOrAdmin)
-            .paged()
-            .answers::<Page<Transaction>>(200)
-            .refuses(&[UserNotFound]),
-    ])
+    api.section(
+        "Accounts",
+        [
+            post("/v1/auth/signup", "Make an account, a USER's", handlers::sign_up)
+                .takes::<SignupRequest>()
+                .answers::<User>(201)
+                .refuses(&[EmailTaken]),
+            post("/v1/auth/login", "Sign in", handlers::log_in)
+                .without_key()
+                .takes::<LoginRequest>()
+                .answers::<Session>(200)
+                .refuses(&[CredentialsInvalid]),
+            post("/v1/auth/refresh", "Spend a refresh token for its successor", handlers::refresh)
+                .without_key()
+                .takes::<RefreshRequest>()
+                .answers::<Session>(200)
+                .refuses(&[RefreshTokenInvalid, RefreshTokenReused]),
+            get("/v1/auth/me", "Who is signed in", handlers::me).who(Who::SignedIn).answers::<User>(200),
+            get("/v1/users", "List accounts", handlers::list)
+                .who(Who::Operators)
+                .paged()
+                .answers::<Page<User>>(200),
+        ],
+    )
+    .section(
+        "Points",
+        [
+            post("/v1/users/{userId}/points/charge", "Add points", points::charge)
+                .who(Who::OwnerOrAdmin)
+                .needs_key()
+                .takes::<ChargeRequest>()
+                .answers::<Charged>(201)
+                .refuses(&[UserNotFound, BalanceLimit]),
+            get("/v1/users/{userId}/points", "What a user has", points::balance)
+                .who(Who::OwnerOrAdmin)
+                .answers::<Balance>(200)
+                .refuses(&[UserNotFound]),
+            get("/v1/users/{userId}/points/transactions", "How it came about", points::transactions)
+                .who(Who::OwnerOrAdmin)
+                .paged()
+                .answers::<Page<Transaction>>(200)
+                .refuses(&[UserNotFound]),
+        ],
+    )
 }
 
 fn queue_api(api: Api) -> Api {
     use queue::model::{ChangeQueue, CreateQueue, PlaceView, Queue};
     use queue::routes as handlers;
-    api.section("Waiting room", [
-        post("/v1/queues", "Make a queue that stands alone", handlers::create)
-            .who(Who::Operators)
-            .takes::<CreateQueue>()
-            .answers::<Queue>(201),
-        get("/v1/queues/{queueId}", "A queue in numbers", handlers::get)
-            .answers::<Queue>(200)
-            .refuses(&[QueueNotFound]),
-        put("/v1/queues/{queueId}", "Change a queue's settings", handlers::change)
-            .who(Who::Operators)
-            .takes::<ChangeQueue>()
-            .answers::<Queue>(200)
-            .refuses(&[QueueNotFound]),
-        post("/v1/queues/{queueId}/tickets", "Join, or find the place one has", handlers::join)
-            .who(Who::SignedIn)
-            .without_key()
-            .soft()
-            .answers::<PlaceView>(201)
-            .answers::<PlaceView>(200)
-            .refuses(&[QueueNotFound, QueueClosed, QueueFull]),
-        get("/v1/queues/{queueId}/tickets/me", "How the ticket stands", handlers::poll)
-            .who(Who::TicketHolder)
-            .answers::<PlaceView>(200)
-            .refuses(&[QueueNotFound]),
-        delete("/v1/queues/{queueId}/tickets/me", "Leave", handlers::leave)
-            .who(Who::TicketHolder)
-            .without_key()
-            .soft()
-            .answers_nothing(204)
-            .refuses(&[QueueNotFound]),
-        get("/v1/queues/{queueId}/tickets/me/events", "The ticket as a stream of events", handlers::events)
+    api.section(
+        "Waiting room",
+        [
+            post("/v1/queues", "Make a queue that stands alone", handlers::create)
+                .who(Who::Operators)
+                .takes::<CreateQueue>()
+                .answers::<Queue>(201),
+            get("/v1/queues/{queueId}", "A queue in numbers", handlers::get)
+                .answers::<Queue>(200)
+                .refuses(&[QueueNotFound]),
+            put("/v1/queues/{queueId}", "Change a queue's settings", handlers::change)
+                .who(Who::Operators)
+                .takes::<ChangeQueue>()
+                .answers::<Queue>(200)
+                .refuses(&[QueueNotFound]),
+            post("/v1/queues/{queueId}/tickets", "Join, or find the place one has", handlers::join)
+                .who(Who::SignedIn)
+                .without_key()
+                .soft()
+                .answers::<PlaceView>(201)
+                .answers::<PlaceView>(200)
+                .refuses(&[QueueNotFound, QueueClosed, QueueFull]),
+            get("/v1/queues/{queueId}/tickets/me", "How the ticket stands", handlers::poll)
+                .who(Who::TicketHolder)
+                .answers::<PlaceView>(200)
+                .refuses(&[QueueNotFound]),
+            delete("/v1/queues/{queueId}/tickets/me", "Leave", handlers::leave)
+                .who(Who::TicketHolder)
+                .without_key()
+                .soft()
+                .answers_nothing(204)
+                .refuses(&[QueueNotFound]),
+            get(
+                "/v1/queues/{queueId}/tickets/me/events",
+                "The ticket as a stream of events",
+                handlers::events,
+            )
             .who(Who::TicketHolder)
             .answers_with(200, "text/event-stream", json!({"type": "string"})),
-    ])
+        ],
+    )
 }
 
 fn concerts_api(api: Api) -> Api {
     use concerts::model::{Concert, ConcertWithShows, CreateConcert, CreateShow, Dates, Show};
     use concerts::routes as handlers;
     let date = json!({"type": "string", "format": "date"});
-    api.section("Concerts", [
-        post("/v1/concerts", "Make a concert and its queue", handlers::create)
-            .who(Who::Operators)
-            .takes::<CreateConcert>()
-            .answers::<Concert>(201),
-        get("/v1/concerts", "List concerts", handlers::list).paged().answers::<Page<Concert>>(200),
-        get("/v1/concerts/{concertId}", "A concert with its shows", handlers::get)
-            .answers::<ConcertWithShows>(200)
-            .refuses(&[ConcertNotFound]),
-        post("/v1/concerts/{concertId}/shows", "Add a show", handlers::add_show)
-            .who(Who::Operators)
-            .takes::<CreateShow>()
-            .answers::<Show>(201)
-            .refuses(&[ConcertNotFound, ShowExists]),
-        get("/v1/concerts/{concertId}/dates", "Days on which a seat can be had now", handlers::dates)
-            .who(Who::SignedIn)
-            .needs_pass()
-            .answers::<Dates>(200)
-            .refuses(&[QueueNotFound]),
-        get("/v1/concerts/{concertId}/seats", "Free seats of a day", seats::routes::seats)
-            .who(Who::SignedIn)
-            .needs_pass()
-            .query("date", true, date)
-            .answers::<seats::model::Seats>(200)
-            .answers_nothing(304)
-            .refuses(&[QueueNotFound, ShowNotFound]),
-        get("/v1/menus", "List menus", menus::routes::list)
-            .paged()
-            .answers::<Page<menus::model::Menu>>(200),
-    ])
+    api.section(
+        "Concerts",
+        [
+            post("/v1/concerts", "Make a concert and its queue", handlers::create)
+                .who(Who::Operators)
+                .takes::<CreateConcert>()
+                .answers::<Concert>(201),
+            get("/v1/concerts", "List concerts", handlers::list).paged().answers::<Page<Concert>>(200),
+            get("/v1/concerts/{concertId}", "A concert with its shows", handlers::get)
+                .answers::<ConcertWithShows>(200)
+                .refuses(&[ConcertNotFound]),
+            post("/v1/concerts/{concertId}/shows", "Add a show", handlers::add_show)
+                .who(Who::Operators)
+                .takes::<CreateShow>()
+                .answers::<Show>(201)
+                .refuses(&[ConcertNotFound, ShowExists]),
+            get("/v1/concerts/{concertId}/dates", "Days on which a seat can be had now", handlers::dates)
+                .who(Who::SignedIn)
+                .needs_pass()
+                .answers::<Dates>(200)
+                .refuses(&[QueueNotFound]),
+            get("/v1/concerts/{concertId}/seats", "Free seats of a day", seats::routes::seats)
+                .who(Who::SignedIn)
+                .needs_pass()
+                .query("date", true, date)
+                .answers::<seats::model::Seats>(200)
+                .answers_nothing(304)
+                .refuses(&[QueueNotFound, ShowNotFound]),
+            get("/v1/menus", "List menus", menus::routes::list)
+                .paged()
+                .answers::<Page<menus::model::Menu>>(200),
+        ],
+    )
 }
 
 fn reservations_api(api: Api) -> Api {
     use payments::model::{PayRequest, Payment};
     use seats::model::{Reservation, ReserveRequest};
-    api.section("Reservations and payments", [
-        post("/v1/reservations", "Hold seats, all or none", seats::routes::reserve)
-            .who(Who::SignedIn)
-            .needs_pass()
-            .needs_key()
-            .takes::<ReserveRequest>()
-            .answers::<Reservation>(201)
-            .refuses(&[QueueNotFound, ShowNotFound, SeatNotFound, ShowNotOpen, SeatTaken, SeatLimit]),
-        get("/v1/reservations", "List one's reservations; an operator sees all", seats::routes::list)
-            .who(Who::SignedIn)
-            .paged()
-            .answers::<Page<Reservation>>(200),
-        get("/v1/reservations/{reservationId}", "A reservation", seats::routes::get)
-            .who(Who::SignedIn)
-            .answers::<Reservation>(200)
-            .refuses(&[ReservationNotFound]),
-        delete("/v1/reservations/{reservationId}", "Give a hold up", seats::routes::cancel)
-            .who(Who::SignedIn)
-            .answers_nothing(204)
-            .refuses(&[ReservationNotFound, ReservationClosed, HoldExpired]),
-        post("/v1/payments", "Pay a reservation", payments::routes::pay)
-            .who(Who::SignedIn)
-            .needs_pass()
-            .needs_key()
-            .takes::<PayRequest>()
-            .answers::<Payment>(201)
-            .refuses(&[ReservationNotFound, ReservationClosed, HoldExpired, BalanceInsufficient, PaymentAborted]),
-        get("/v1/payments", "List one's payments; an operator sees all", payments::routes::list)
-            .who(Who::SignedIn)
-            .paged()
-            .answers::<Page<Payment>>(200),
-        get("/v1/payments/{paymentId}", "A payment", payments::routes::get)
-            .who(Who::SignedIn)
-            .answers::<Payment>(200)
-            .refuses(&[PaymentNotFound]),
-    ])
+    api.section(
+        "Reservations and payments",
+        [
+            post("/v1/reservations", "Hold seats, all or none", seats::routes::reserve)
+                .who(Who::SignedIn)
+                .needs_pass()
+                .needs_key()
+                .takes::<ReserveRequest>()
+                .answers::<Reservation>(201)
+                .refuses(&[QueueNotFound, ShowNotFound, SeatNotFound, ShowNotOpen, SeatTaken, SeatLimit]),
+            get("/v1/reservations", "List one's reservations; an operator sees all", seats::routes::list)
+                .who(Who::SignedIn)
+                .paged()
+                .answers::<Page<Reservation>>(200),
+            get("/v1/reservations/{reservationId}", "A reservation", seats::routes::get)
+                .who(Who::SignedIn)
+                .answers::<Reservation>(200)
+                .refuses(&[ReservationNotFound]),
+            delete("/v1/reservations/{reservationId}", "Give a hold up", seats::routes::cancel)
+                .who(Who::SignedIn)
+                .answers_nothing(204)
+                .refuses(&[ReservationNotFound, ReservationClosed, HoldExpired]),
+            post("/v1/payments", "Pay a reservation", payments::routes::pay)
+                .who(Who::SignedIn)
+                .needs_pass()
+                .needs_key()
+                .takes::<PayRequest>()
+                .answers::<Payment>(201)
+                .refuses(&[
+                    ReservationNotFound,
+                    ReservationClosed,
+                    HoldExpired,
+                    BalanceInsufficient,
+                    PaymentAborted,
+                ]),
+            get("/v1/payments", "List one's payments; an operator sees all", payments::routes::list)
+                .who(Who::SignedIn)
+                .paged()
+                .answers::<Page<Payment>>(200),
+            get("/v1/payments/{paymentId}", "A payment", payments::routes::get)
+                .who(Who::SignedIn)
+                .answers::<Payment>(200)
+                .refuses(&[PaymentNotFound]),
+        ],
+    )
 }
 
 fn operations_api(api: Api) -> Api {
     use operations::routes as handlers;
     let text = json!({"type": "string"});
-    api.section("Operations", [
-        get("/livez", "The process is up", handlers::livez).answers_with(200, "text/plain", text.clone()),
-        get("/readyz", "The instance can serve", handlers::readyz)
-            .answers::<Readiness>(200)
-            .answers::<Readiness>(503),
-        get("/health", "Heartbeat for load balancers", handlers::health)
-            .answers::<HealthView>(200)
-            .answers::<HealthView>(503),
-        put("/health", "Take this instance out of rotation, or put it back", handlers::set_health)
-            .who(Who::Admins)
-            .without_key()
-            .takes::<SetHealth>()
-            .answers::<HealthView>(200),
-        get("/metrics", "Prometheus scrapes this", handlers::metrics).answers_with(200, "text/plain", text.clone()),
-        get("/openapi.json", "This document", handlers::openapi)
-            .answers_with(200, "application/json", json!({"type": "object"})),
-        get("/.well-known/jwks.json", "Public keys of tokens that others verify", handlers::jwks)
-            .answers_with(200, "application/json", json!({"type": "object"})),
-        get("/problems/{code}", "What a problem's code means", problem::page)
-            .answers_with(200, "application/json", json!({"type": "object"}))
-            .refuses(&[NotFound]),
-        get("/docs", "Swagger UI", handlers::docs).answers_with(200, "text/html", text),
-    ])
+    api.section(
+        "Operations",
+        [
+            get("/livez", "The process is up", handlers::livez).answers_with(200, "text/plain", text.clone()),
+            get("/readyz", "The instance can serve", handlers::readyz)
+                .answers::<Readiness>(200)
+                .answers::<Readiness>(503),
+            get("/health", "Heartbeat for load balancers", handlers::health)
+                .answers::<HealthView>(200)
+                .answers::<HealthView>(503),
+            put("/health", "Take this instance out of rotation, or put it back", handlers::set_health)
+                .who(Who::Admins)
+                .without_key()
+                .takes::<SetHealth>()
+                .answers::<HealthView>(200),
+            get("/metrics", "Prometheus scrapes this", handlers::metrics).answers_with(
+                200,
+                "text/plain",
+                text.clone(),
+            ),
+            get("/openapi.json", "This document", handlers::openapi).answers_with(
+                200,
+                "application/json",
+                json!({"type": "object"}),
+            ),
+            get("/.well-known/jwks.json", "Public keys of tokens that others verify", handlers::jwks)
+                .answers_with(200, "application/json", json!({"type": "object"})),
+            get("/problems/{code}", "What a problem's code means", problem::page)
+                .answers_with(200, "application/json", json!({"type": "object"}))
+                .refuses(&[NotFound]),
+            get("/docs", "Swagger UI", handlers::docs).answers_with(200, "text/html", text),
+        ],
+    )
 }
 
 /// The router with its layers.

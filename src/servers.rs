@@ -1,8 +1,8 @@
 //! Redis and Postgres as children: for the demo, for the tests, for trying things out.
 //!
-//! What must always hold: they listen on loopback only; they die with the process that started them, however it
-//! dies; what was in their folder is there at the next start. A Postgres that was killed together with its parent
-//! needs a moment until its own children are gone, so starting is tried again for a while.
+//! What must always hold: they listen on loopback only; they die with the process that started them, however
+//! it dies; what was in their folder is there at the next start. A Postgres that was killed together with its
+//! parent needs a moment until its own children are gone, so starting is tried again for a while.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub enum Durability {
     /// Postgres syncs every commit.
     Synced,
-    /// It leaves that to the kernel: a killed process loses nothing, a machine that loses power does. For tests.
+    /// It leaves that to the kernel: a killed process loses nothing, a machine that loses power does. For
+    /// tests.
     Unsynced,
 }
 
@@ -128,7 +129,8 @@ impl Drop for Server {
 
 /// Sends a signal by the shell's own means: no unsafe code of ours.
 pub fn signal(pid: u32, signal: &str) {
-    let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
+    let sent =
+        Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
     if let Err(error) = sent {
         tracing::warn!(pid, signal, %error, "sending a signal");
     }
@@ -160,14 +162,21 @@ impl Folder {
         &self.path
     }
 
-    /// Starts Redis on a loopback port, on the folder's data: appended to a file, synced once a second, nothing
-    /// ever evicted.
+    /// Starts Redis on a loopback port, on the folder's data: appended to a file, synced once a second,
+    /// nothing ever evicted.
     pub fn start_redis(&self, programs: &Programs, port: u16) -> anyhow::Result<Server> {
         let folder = self.path.join("redis");
         fs::create_dir_all(&folder)?;
         let mut command = dying_with_us(&programs.redis, None);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(&folder);
-        command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
+        command.args([
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--maxmemory-policy",
+            "noeviction",
+        ]);
         command.args(["--save", "", "--daemonize", "no", "--logfile"]).arg(folder.join("redis.log"));
         let child = command.spawn().context("cannot start redis-server")?;
         let url = format!("redis://127.0.0.1:{port}");
@@ -177,7 +186,12 @@ impl Folder {
     }
 
     /// Starts Postgres on a loopback port, on the folder's data, which is made at the first start.
-    pub fn start_postgres(&self, programs: &Programs, durability: Durability, port: u16) -> anyhow::Result<Server> {
+    pub fn start_postgres(
+        &self,
+        programs: &Programs,
+        durability: Durability,
+        port: u16,
+    ) -> anyhow::Result<Server> {
         let folder = self.path.join("postgres");
         let user = server_user()?;
         if !folder.join("PG_VERSION").exists() {
@@ -186,7 +200,8 @@ impl Folder {
         let log = self.path.join("postgres.log");
         let until = Instant::now() + START_MAX;
         loop {
-            let mut server = self.spawn_postgres(programs, durability, port, (&folder, &log), user.as_deref())?;
+            let mut server =
+                self.spawn_postgres(programs, durability, port, (&folder, &log), user.as_deref())?;
             match wait_for(&mut server, &log, || accepts_sessions(port)) {
                 Ok(()) => return Ok(server),
                 // The children of a killed predecessor still hold its shared memory.
@@ -206,7 +221,9 @@ impl Folder {
     ) -> anyhow::Result<Server> {
         let mut command = dying_with_us(&programs.postgres, user);
         command.arg("-D").arg(folder).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k", ""]);
-        for setting in ["max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB", "log_min_messages=warning"] {
+        for setting in
+            ["max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB", "log_min_messages=warning"]
+        {
             command.args(["-c", setting]);
         }
         if durability == Durability::Unsynced {
@@ -228,7 +245,9 @@ fn server_user() -> anyhow::Result<Option<String>> {
         return Ok(None);
     }
     let known = fs::read_to_string("/etc/passwd")?;
-    let user = ["postgres", "nobody"].into_iter().find(|user| known.lines().any(|l| l.starts_with(&format!("{user}:"))));
+    let user = ["postgres", "nobody"]
+        .into_iter()
+        .find(|user| known.lines().any(|l| l.starts_with(&format!("{user}:"))));
     user.map(|user| Some(user.to_owned())).context("neither postgres nor nobody is in /etc/passwd")
 }
 
@@ -246,7 +265,9 @@ fn make_cluster(programs: &Programs, folder: &Path, user: Option<&str>) -> anyho
         run(Command::new("chown").arg("-R").arg(user).arg(folder))?;
     }
     let mut command = dying_with_us(&programs.initdb, user);
-    command.args(["-A", "trust", "-U", "onrush", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync", "-D"]).arg(folder);
+    command
+        .args(["-A", "trust", "-U", "onrush", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync", "-D"])
+        .arg(folder);
     run(&mut command)
 }
 
@@ -267,7 +288,13 @@ fn dying_with_us(program: &Path, user: Option<&str>) -> Command {
     if let Some(user) = user {
         command.args(["--reuid", user, "--clear-groups"]);
     }
-    command.arg("--").arg(program).current_dir("/").process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .arg("--")
+        .arg(program)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command
 }
 
@@ -277,7 +304,11 @@ fn wait_for(server: &mut Server, log: &Path, ready: impl Fn() -> bool) -> anyhow
         if !server.is_running() || Instant::now() > until {
             let log = fs::read_to_string(log).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(5).collect();
-            bail!("{} did not start: {}", server.name, tail.into_iter().rev().collect::<Vec<_>>().join(" / "));
+            bail!(
+                "{} did not start: {}",
+                server.name,
+                tail.into_iter().rev().collect::<Vec<_>>().join(" / ")
+            );
         }
         std::thread::sleep(PAUSE);
     }

@@ -3,7 +3,8 @@
 -- USES shard pass
 -- KEYS room waiting passes active ended shows free
 -- ARGV user number
--- RETURNS done(shows free) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone | queue_not_found
+-- RETURNS done(shows free) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone
+-- RETURNS queue_not_found
 -- EVENT none
 -- COST O(shows)
 local standing, detail = stand(user, number)

@@ -1,6 +1,6 @@
 
--- lib/admission: what a queue's tick is made of. Needs the names queue log active buffer waiting, lib/shard and
--- lib/journal.
+-- lib/admission: what a queue's tick is made of. Needs the names queue log active buffer waiting, and
+-- lib/shard and lib/journal.
 -- What was soft, in order; neighbours of one kind make one fact. `j|number|user` joined, `l|number` left,
 -- `r|number|user|later` put back instead of the user's later place, if he had one.
 local function tell_soft(most)
@@ -23,9 +23,9 @@ local function tell_soft(most)
     return #events
 end
 
--- How many may be let in now, and how many items of `log` are old. `log` holds `ms:count` of recent admissions, so
--- that no window of a second ever holds more than the rate; for rates under ten a second a window of ten seconds
--- is counted as well, which carries fractions exactly.
+-- How many may be let in now, and how many items of `log` are old. `log` holds `ms:count` of recent
+-- admissions, so that no window of a second ever holds more than the rate; for rates under ten a second a
+-- window of ten seconds is counted as well, which carries fractions exactly.
 local function budget(rate, max_active, ending)
     local window = rate < 100 and 10000 or 1000
     local second, all, old = 0, 0, 0

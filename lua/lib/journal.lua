@@ -1,5 +1,5 @@
 
--- lib/journal: a write that takes effect once. After the body's checks: fact(…), append(), the changes, commit().
+-- lib/journal: a write that takes effect once. After the checks: fact(…), append(), the changes, commit().
 -- KEYS journal ops order
 -- ARGV op step origin gate asked fingerprint request
 -- RETURNS done(seq hash at facts) | replayed(seq hash at fingerprint facts epoch) | late | busy
@@ -10,7 +10,8 @@ local function replay(record)
 end
 local past = redis.call('HGET', ops, op .. '.' .. step)
 if past then return replay(past) end
--- Whoever slept since he looked the operation up must look again: its record may have been forgotten meanwhile.
+-- Whoever slept since he looked the operation up must look again: its record may have been forgotten
+-- meanwhile.
 if now - tonumber(asked) > 600000 then return {'late'} end
 if gate ~= '' and behind > tonumber(gate) then return {'busy'} end
 
@@ -35,8 +36,8 @@ local function append()
     entry = {seq = string.match(id, '%d+$'), hash = hash, at = at, facts = facts}
 end
 
--- Last of all writes: the record of the operation (in `keep` as well, where it is to stay longer), then the head
--- of the chain.
+-- Last of all writes: the record of the operation (in `keep` as well, where it is to stay longer), then the
+-- head of the chain.
 local function commit(keep)
     local record = table.concat({epoch, entry.seq, entry.hash, entry.at, fingerprint, entry.facts}, '|')
     if keep then redis.call('HSET', keep, op, record) end

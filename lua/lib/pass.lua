@@ -1,8 +1,8 @@
 
 -- lib/pass: how a ticket stands. Needs the names room waiting passes active ended, and lib/shard.
 -- RETURNS queue_not_found | queue_ticket_gone
--- A ticket matches by user and number. `lost`: its number lies in a gap that a loss of Redis left, and no place of
--- its user has ended in a later epoch than the gap's. So no lost ticket gives a second turn.
+-- A ticket matches by user and number. `lost`: its number lies in a gap that a loss of Redis left, and no
+-- place of its user has ended in a later epoch than the gap's. So no lost ticket gives a second turn.
 local function stand(user, number)
     local known = redis.call('HMGET', room, 'state', 'closed_below')
     if not known[1] then return 'queue_not_found' end

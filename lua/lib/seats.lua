@@ -6,8 +6,8 @@ local function read_hold(reservation)
     if not record then return nil end
     local user, show, seats, amount, ends = string.match(record, '^([^|]+)|([^|]+)|([^|]+)|(%d+)|(%d+)$')
     local _, count = string.gsub(seats, '%d+', '')
-    return {reservation = reservation, user = user, show = show, seats = seats, count = count, amount = amount,
-        deadline = tonumber(ends)}
+    return {reservation = reservation, user = user, show = show, seats = seats, count = count,
+        amount = amount, deadline = tonumber(ends)}
 end
 local function lower(key, field, by)
     if redis.call('HINCRBY', key, field, -by) <= 0 then redis.call('HDEL', key, field) end

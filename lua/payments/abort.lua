@@ -1,5 +1,5 @@
 #!lua
--- payments/abort: says no where nothing was decided yet, so that a late decide comes too late. Step 2 as well.
+-- payments/abort: says no where nothing was decided yet: a late decide comes too late. Step 2 as well.
 -- USES shard journal
 -- KEYS decided
 -- ARGV reservation payment concert

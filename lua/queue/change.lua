@@ -19,6 +19,7 @@ local closed_below = state == 'CLOSED' and known[6] or known[7]
 fact('queue.changed', queue, state, rate, max_active, active_seconds, max_waiting, closed_below)
 append()
 redis.call('HSET', room, 'state', state, 'rate', rate, 'max_active', max_active,
-    'active_ms', int(tonumber(active_seconds) * 1000), 'max_waiting', max_waiting, 'closed_below', closed_below)
+    'active_ms', int(tonumber(active_seconds) * 1000), 'max_waiting', max_waiting,
+    'closed_below', closed_below)
 redis.call('SADD', busy, queue)
 return commit()

@@ -3,8 +3,8 @@
 -- USES shard
 -- KEYS room waiting seen passes active buffer busy
 -- ARGV queue user gate
--- RETURNS joined(number position) | found(number position) | active(number ends) | queue_not_found | queue_closed
--- RETURNS queue_full | busy
+-- RETURNS joined(number position) | found(number position) | active(number ends)
+-- RETURNS queue_not_found | queue_closed | queue_full | busy
 -- EVENT none
 -- COST O(log waiting)
 local known = redis.call('HMGET', room, 'state', 'max_waiting', 'closed_below', 'pace', 'rate')

@@ -3,7 +3,8 @@
 -- USES shard pass
 -- KEYS room waiting passes active ended
 -- ARGV user number
--- RETURNS active(ends pace rate) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone | queue_not_found
+-- RETURNS active(ends pace rate) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone
+-- RETURNS queue_not_found
 -- EVENT none
 -- COST O(log waiting)
 local standing, detail = stand(user, number)

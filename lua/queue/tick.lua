@@ -1,13 +1,13 @@
 #!lua
--- queue/tick: journals what was soft, ends what is over, and lets in whom rate and room allow, in number order.
+-- queue/tick: journals what was soft, ends what is over, lets in whom rate and room allow, in number order.
 -- USES shard journal admission
 -- KEYS room waiting seen passes active fresh ended buffer log busy
 -- ARGV queue limit lapse_ms unused_ms busy_ms
 -- RETURNS done | idle | queue_not_found
 -- EVENT queue.joined queue.restored queue.ended queue.admitted
 -- COST O(limit log waiting)
-local q = redis.call('HMGET', room, 'state', 'rate', 'max_active', 'active_ms', 'closed_below', 'gaps', 'admit_from',
-    'served_at', 'served_since', 'pace', 'paced_at', 'hold_until', 'hold_above')
+local q = redis.call('HMGET', room, 'state', 'rate', 'max_active', 'active_ms', 'closed_below', 'gaps',
+    'admit_from', 'served_at', 'served_since', 'pace', 'paced_at', 'hold_until', 'hold_above')
 if not q[1] then
     redis.call('SREM', busy, queue)
     return {'queue_not_found'}
@@ -57,9 +57,9 @@ local something = #lines > 0
 if something then append() end
 redis.call('LTRIM', buffer, soft, -1)
 for user, why in pairs(over) do
-    local pass = why == 'expired' or why == 'unused'
-    if pass then redis.call('HDEL', passes, user) end
-    for _, set in ipairs(pass and {active, fresh} or {waiting, seen}) do redis.call('ZREM', set, user) end
+    local sets = {waiting, seen}
+    if why == 'expired' or why == 'unused' then sets = {active, fresh, passes} end
+    for i, set in ipairs(sets) do redis.call(i < 3 and 'ZREM' or 'HDEL', set, user) end
     if q[6] ~= '' then redis.call('HSET', ended, user, epoch) end
 end
 for _, place in ipairs(admitted) do
@@ -75,7 +75,6 @@ local crowd = redis.call('ZCARD', waiting) + #places
 local pace = crowd > 0 and measured_pace(tonumber(q[10]), tonumber(q[11]), rate, #places) or tonumber(q[10])
 redis.call('HSET', room, 'served_at', int(now), 'served_since', int(served_since),
     'pace', string.format('%.4f', pace), 'paced_at', int(now))
-local idle = crowd + redis.call('ZCARD', active) + redis.call('LLEN', buffer) == 0
-if idle then redis.call('SREM', busy, queue) end
-if something then return commit() end
-return {'idle'}
+local left_over = crowd + redis.call('ZCARD', active) + redis.call('LLEN', buffer)
+if left_over == 0 then redis.call('SREM', busy, queue) end
+return something and commit() or {'idle'}

@@ -1,5 +1,5 @@
 #!lua
--- shard/committed: Postgres has all up to `seq`. Keeps about ten minutes of the journal for a Postgres that went back.
+-- shard/committed: Postgres has all up to `seq`. Keeps ten minutes of the journal for one that went back.
 -- KEYS meta journal marks
 -- ARGV epoch seq keep_ms
 -- RETURNS ok | stale_epoch
@@ -18,7 +18,8 @@ if waiting[1] then
 else
     redis.call('HDEL', meta, 'pending_since')
 end
--- `marks`: once a minute, how far Postgres was when; what is behind the oldest mark can go when its time is over.
+-- `marks`: once a minute, how far Postgres was when; what is behind the oldest mark can go when its time is
+-- over.
 local seen = tonumber(known[5])
 local newest = redis.call('LINDEX', marks, -1)
 if not newest or seen - tonumber(string.match(newest, '%d+$')) > 60000 then

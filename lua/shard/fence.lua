@@ -1,5 +1,5 @@
 #!lua
--- shard/fence: nothing may be read or written until the shard is rebuilt. Best effort; Postgres is what fences.
+-- shard/fence: nothing may be read or written until the shard is rebuilt. Best effort: Postgres fences.
 -- KEYS meta
 -- ARGV epoch
 -- RETURNS ok | stale_epoch

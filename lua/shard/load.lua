@@ -1,5 +1,5 @@
 #!lua
--- shard/load: one chunk of a rebuild. ARGV after `commands`: command, number of key, count, argument …, repeated.
+-- shard/load: one chunk of a rebuild. `commands`: command, number of key, count, argument …, and so on.
 -- KEYS meta targets...
 -- ARGV epoch chunk commands...
 -- RETURNS ok | stale_epoch(epoch) | out_of_order(chunk)

@@ -10,7 +10,8 @@ local contents = {}
 for i = targets_from, #KEYS do
     local kind, key = redis.call('TYPE', KEYS[i]).ok, KEYS[i]
     if kind == 'hash' then contents[#contents + 1] = {kind, redis.call('HGETALL', key)}
-    elseif kind == 'zset' then contents[#contents + 1] = {kind, redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')}
+    elseif kind == 'zset' then
+        contents[#contents + 1] = {kind, redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')}
     elseif kind == 'set' then contents[#contents + 1] = {kind, redis.call('SMEMBERS', key)}
     elseif kind == 'list' then contents[#contents + 1] = {kind, redis.call('LRANGE', key, 0, -1)}
     elseif kind == 'string' then contents[#contents + 1] = {kind, {redis.call('GET', key)}}

@@ -1,11 +1,12 @@
 #!lua
--- shard/tick: how the shard stands, for the keeper; moves the last seen time on, so that an idle hour is no jump.
+-- shard/tick: how the shard stands, for the keeper; moves the last seen time on: an idle hour is no jump.
 -- KEYS meta journal
 -- ARGV epoch clock cursor
--- RETURNS state(epoch state head last committed deployment last_hash cursor_hash first now seen clock_jumped pending_since)
+-- RETURNS state(the fields of `Standing`, in its order)
 -- EVENT none
 -- COST O(log N)
-local known = redis.call('HMGET', meta, 'epoch', 'state', 'head', 'last', 'committed', 'deployment', 'seen', 'pending_since')
+local known = redis.call('HMGET', meta, 'epoch', 'state', 'head', 'last', 'committed', 'deployment', 'seen',
+    'pending_since')
 local now, seen = tonumber(clock), tonumber(known[7] or 0)
 if not now then
     local time = redis.call('TIME')
@@ -24,6 +25,7 @@ end
 local last_entry = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)
 local cursor_entry = redis.call('XRANGE', journal, epoch .. '-' .. cursor, epoch .. '-' .. cursor)
 local first = redis.call('XRANGE', journal, '-', '+', 'COUNT', 1)
-return {'state', known[1] or '', known[2] or '', known[3] or '', known[4] or '', known[5] or '', known[6] or '',
-    hash_of(last_entry), hash_of(cursor_entry), first[1] and first[1][1] or '', string.format('%.0f', now),
+local oldest = first[1] and first[1][1] or ''
+return {'state', known[1] or '', known[2] or '', known[3] or '', known[4] or '', known[5] or '',
+    known[6] or '', hash_of(last_entry), hash_of(cursor_entry), oldest, string.format('%.0f', now),
     string.format('%.0f', seen), jumped, known[8] or ''}

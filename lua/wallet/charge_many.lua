@@ -1,5 +1,5 @@
 #!lua
--- wallet/charge_many: adds points to many balances of one shard. `charges` is user:amount:transaction, by commas.
+-- wallet/charge_many: adds points to many balances of a shard. `charges`: user:amount:transaction, by commas.
 -- USES shard journal
 -- KEYS balances reserved
 -- ARGV charges balance_max

@@ -1,8 +1,8 @@
 //! Accounts: who there is, and how he proves it.
 //!
-//! Postgres decides here; nothing is in Redis. What must always hold: e-mail addresses are unique without case;
-//! a password is never stored, logged or truncated; an unknown e-mail costs and answers the same as a wrong
-//! password; of a sign-in's refresh tokens only the newest is good, the one before it for ten seconds.
+//! Postgres decides here; nothing is in Redis. What must always hold: e-mail addresses are unique without
+//! case; a password is never stored, logged or truncated; an unknown e-mail costs and answers the same as a
+//! wrong password; of a sign-in's refresh tokens only the newest is good, the one before it for ten seconds.
 
 pub mod model;
 pub mod ops;

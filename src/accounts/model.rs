@@ -9,7 +9,18 @@ use crate::ids::UserId;
 
 /// What a user may do.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "UPPERCASE")]
 #[clap(rename_all = "UPPER")]
@@ -62,7 +73,7 @@ pub struct SignupRequest {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub struct LoginRequest {
     /// Compared without case.
-    #[garde(length(max = 254))]
+    #[garde(length(max = 254), custom(has_no_nul))]
     pub email: String,
     /// As it was set.
     #[garde(length(bytes, max = 1_024))]

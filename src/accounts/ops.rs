@@ -11,8 +11,8 @@ use crate::http::identity::Identity;
 use crate::ids::UserId;
 use crate::journal::{IdempotencyKey, Request, direct};
 
-/// For so long after a rotation the spent token still yields the same successor: two tabs, or an answer that was
-/// lost, do not end a sign-in.
+/// For so long after a rotation the spent token still yields the same successor: two tabs, or an answer that
+/// was lost, do not end a sign-in.
 const GRACE: chrono::Duration = chrono::Duration::seconds(10);
 
 /// Makes an account, always a USER's. True when it was made by an earlier request with the same key.
@@ -32,7 +32,8 @@ pub async fn sign_up(
     }
     let hash = app.passwords.hash(body.password).await?;
     let mut tx = app.pool.begin().await?;
-    let made = table::insert(&mut tx, UserId::mint(), (&body.email, &body.name), Role::User, Some(&hash)).await?;
+    let made =
+        table::insert(&mut tx, UserId::mint(), (&body.email, &body.name), Role::User, Some(&hash)).await?;
     let Some(made) = made else {
         tx.rollback().await?;
         // Another instance may have made it for this very request.
@@ -80,7 +81,8 @@ fn session(
     refresh_expires_at: chrono::DateTime<chrono::Utc>,
 ) -> Result<Session, Error> {
     let lifetime = app.config.access_token;
-    let (access_token, expires_at) = app.tokens.issue(user.user_id, user.role, app.clock.now_ms(), lifetime)?;
+    let (access_token, expires_at) =
+        app.tokens.issue(user.user_id, user.role, app.clock.now_ms(), lifetime)?;
     Ok(Session {
         access_token,
         expires_at,

@@ -12,8 +12,9 @@ const WAITING_MAX: usize = 64;
 /// How long one may wait.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// What bcrypt reads of a password, in bytes. The crate's `non_truncating` calls refuse 72 as well, for the NUL that
-/// the specification appends; a password of 72 bytes loses nothing but that NUL, so the limit is checked here.
+/// What bcrypt reads of a password, in bytes. The crate's `non_truncating` calls refuse 72 as well, for the
+/// NUL that the specification appends; a password of 72 bytes loses nothing but that NUL, so the limit is
+/// checked here.
 pub const PASSWORD_BYTES_MAX: usize = 72;
 
 /// The hash of a password, in the calling thread. Refuses what bcrypt would cut off.

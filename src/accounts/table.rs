@@ -141,12 +141,7 @@ pub struct Family {
 }
 
 /// Moves a family from `generation` to the next, if it stands there: the one conditional update.
-pub async fn rotate(
-    pool: &PgPool,
-    family: Uuid,
-    generation: i32,
-    now: DateTime<Utc>,
-) -> Result<bool, Error> {
+pub async fn rotate(pool: &PgPool, family: Uuid, generation: i32, now: DateTime<Utc>) -> Result<bool, Error> {
     let rotated = sqlx::query(
         "update refresh_families set generation = generation + 1, rotated_at = $3
          where family_id = $1 and generation = $2 and ended_at is null and expires_at > $3",

@@ -65,7 +65,12 @@ impl Admin {
 }
 
 /// Makes an account with a role.
-pub async fn create(pg: &mut PgConnection, account: &SignupRequest, role: Role, cost: u32) -> anyhow::Result<UserId> {
+pub async fn create(
+    pg: &mut PgConnection,
+    account: &SignupRequest,
+    role: Role,
+    cost: u32,
+) -> anyhow::Result<UserId> {
     let hash = passwords::hash(&account.password, cost)?;
     let made = table::insert(pg, UserId::mint(), (&account.email, &account.name), role, Some(&hash)).await?;
     match made {

@@ -42,9 +42,13 @@ fn table(cli: &clap::Command) -> String {
     for argument in serve.get_arguments() {
         let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else { continue };
         let default = argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
-        let default = default.filter(|value| !value.is_empty()).map_or_else(String::new, |value| format!("`{value}`"));
+        let default =
+            default.filter(|value| !value.is_empty()).map_or_else(String::new, |value| format!("`{value}`"));
         let meaning = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        text.push_str(&format!("| `{}` | `--{flag}` | {default} | {meaning} |\n", variable.to_string_lossy()));
+        text.push_str(&format!(
+            "| `{}` | `--{flag}` | {default} | {meaning} |\n",
+            variable.to_string_lossy()
+        ));
     }
     text
 }

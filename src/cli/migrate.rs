@@ -19,7 +19,8 @@ pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Runs the steps that are missing, and makes the journal's first partitions; returns how many steps there are.
+/// Runs the steps that are missing, and makes the journal's first partitions; returns how many steps there
+/// are.
 pub async fn migrate(database_url: &str) -> anyhow::Result<usize> {
     let options: PgConnectOptions = database_url.parse().context("the database's URL cannot be read")?;
     // That a partition is there already is no news.

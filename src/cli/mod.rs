@@ -43,7 +43,8 @@ enum Command {
     Admin(admin::Admin),
     /// Make users for load tests and print `userId,accessToken` (CSV); the tokens live for a day.
     LoadUsers(load_users::LoadUsers),
-    /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when not.
+    /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when
+    /// not.
     Verify(Target),
     /// Print the OpenAPI document.
     Openapi,
@@ -51,7 +52,8 @@ enum Command {
     Config(check::ConfigCommand),
     /// Ask a running instance for its heartbeat; exits with 1 when it has none. For container health checks.
     Healthcheck(health::Healthcheck),
-    /// Run a command with a private Redis and Postgres; it finds them in ONRUSH_REDIS_URL and ONRUSH_DATABASE_URL.
+    /// Run a command with a private Redis and Postgres; it finds them in ONRUSH_REDIS_URL and
+    /// ONRUSH_DATABASE_URL.
     WithServers(with_servers::WithServers),
     /// Print a completion script for a shell.
     Completions(complete::Completions),
@@ -92,10 +94,7 @@ fn log(filter: &str, format: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("ONRUSH_LOG: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let builder = builder.with_ansi(std::io::stderr().is_terminal());
-    let set = if format == "json" {
-        builder.json().flatten_event(true).try_init()
-    } else {
-        builder.try_init()
-    };
+    let set =
+        if format == "json" { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
     set.map_err(|error| anyhow::anyhow!("logs cannot be set up: {error}"))
 }

@@ -64,7 +64,9 @@ impl Target {
             settings.database_url = demo.database_url;
             settings.jwt_secret = std::fs::read_to_string(folder.join(SECRET_FILE))?.trim().to_owned();
         }
-        settings.check().map_err(|mistakes| anyhow::anyhow!("the settings have mistakes:\n  {}", mistakes.join("\n  ")))
+        settings
+            .check()
+            .map_err(|mistakes| anyhow::anyhow!("the settings have mistakes:\n  {}", mistakes.join("\n  ")))
     }
 
     /// Only where Postgres is; for commands that need nothing else.

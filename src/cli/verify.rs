@@ -18,7 +18,10 @@ pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
         app.redis.close().await;
         app.pool.close().await;
         if differences.is_empty() {
-            println!("verify: Redis, Postgres and the books agree in all {} shards", app.journal.shards.count());
+            println!(
+                "verify: Redis, Postgres and the books agree in all {} shards",
+                app.journal.shards.count()
+            );
             return Ok(ExitCode::SUCCESS);
         }
         differences.iter().take(PRINT_MAX).for_each(|difference| println!("{difference}"));

@@ -1,5 +1,6 @@
-//! What this instance remembers of concerts and shows. They never change once made, and they are durable before
-//! anybody hears of them, so what is not remembered is read from Postgres and what is remembered is true.
+//! What this instance remembers of concerts and shows. They never change once made, and they are durable
+//! before anybody hears of them, so what is not remembered is read from Postgres and what is remembered is
+//! true.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +27,8 @@ impl Catalog {
         if let Some(show) = known {
             return Ok(show);
         }
-        let show = table::show(pool, concert, date).await?.ok_or_else(|| Error::refused(Code::ShowNotFound))?;
+        let show =
+            table::show(pool, concert, date).await?.ok_or_else(|| Error::refused(Code::ShowNotFound))?;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= SHOWS_MAX {
             known.clear();

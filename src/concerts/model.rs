@@ -106,7 +106,11 @@ fn fifty() -> i64 {
 
 fn is_day(date: &NaiveDate, _: &()) -> garde::Result {
     use chrono::Datelike;
-    if (1..=9999).contains(&date.year()) { Ok(()) } else { Err(garde::Error::new("must have a year of four digits")) }
+    if (1..=9999).contains(&date.year()) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must have a year of four digits"))
+    }
 }
 
 fn closes_after(

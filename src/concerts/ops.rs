@@ -9,11 +9,10 @@ use crate::app::App;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
 use crate::ids::{ConcertId, Points, ShowId, UserId};
-use crate::journal::facts::Text;
 use crate::journal::{IdempotencyKey, Request};
 use crate::queue;
 use crate::queue::event::QueueCreated;
-use crate::queue::model::{QueueSettings, rate, tenths};
+use crate::queue::model::{QueueSettings, rate};
 use crate::queue::ticket::Ticket;
 use crate::redis::Space;
 
@@ -27,19 +26,7 @@ pub async fn create(
     let request = Request::new(by, "concerts.create", "concerts", body, key);
     // Minted from the operation, so that a repeat asks the same shard.
     let concert = ConcertId::from(request.op);
-    let settings = &body.queue;
-    let script = |space: &Space| store::Create {
-        room: queue::store::room(space, concert.into()),
-        policy: store::policy(space, concert),
-        queue: concert.into(),
-        name: Text(body.title.clone()),
-        rate: tenths(settings.admit_per_second),
-        max_active: settings.max_active,
-        active_seconds: settings.active_seconds,
-        max_waiting: settings.max_waiting.map_or_else(String::new, |most| most.to_string()),
-        seats_per_user: body.max_seats_per_user,
-        hold_seconds: body.hold_seconds,
-    };
+    let script = |space: &Space| store::create(space, concert, body);
     let shard = app.journal.shards.of(concert.uuid());
     let done = app.journal.perform(shard, &request, script).await?.done()?;
     let made: ConcertCreated = done.facts.first().map_err(Error::internal)?;
@@ -69,24 +56,16 @@ pub async fn add_show(
     key: Option<IdempotencyKey>,
 ) -> Result<(Show, bool), Error> {
     let request = Request::new(by, "shows.create", concert, body, key);
-    let show = ShowId::mint();
-    let price = Points::new(body.price).ok_or_else(|| Error::invalid("price", "is out of range"))?;
-    let millis = |time: Option<chrono::DateTime<chrono::Utc>>| {
-        time.map_or_else(String::new, |time| time.timestamp_millis().to_string())
-    };
-    let script = |space: &Space| store::AddShow {
-        policy: store::policy(space, concert),
-        shows: store::shows(space, concert),
-        dates: store::dates(space, concert),
-        free: store::free(space, concert),
-        concert,
-        show,
+    let added = Show {
+        show_id: ShowId::mint(),
+        concert_id: concert,
         date: body.date,
-        price,
-        seats: body.seat_count,
-        opens: millis(body.opens_at),
-        closes: millis(body.closes_at),
+        price: Points::new(body.price).ok_or_else(|| Error::invalid("price", "is out of range"))?,
+        seat_count: body.seat_count,
+        opens_at: body.opens_at,
+        closes_at: body.closes_at,
     };
+    let script = |space: &Space| store::add_show(space, &added);
     let shard = app.journal.shards.of(concert.uuid());
     let done = app.journal.perform(shard, &request, script).await?.done()?;
     let fact: ShowAdded = done.facts.first().map_err(Error::internal)?;
@@ -111,23 +90,13 @@ pub async fn get(app: &App, id: ConcertId) -> Result<ConcertWithShows, Error> {
 
 /// The days on which who is in can buy a seat now.
 pub async fn dates(app: &App, ticket: &Ticket) -> Result<Dates, Error> {
-    let (concert, user, number) = (ConcertId::from(ticket.queue), ticket.user, ticket.number);
-    let script = |space: &Space| store::Dates {
-        room: queue::store::room(space, ticket.queue),
-        waiting: queue::store::waiting(space, ticket.queue),
-        passes: queue::store::passes(space, ticket.queue),
-        active: queue::store::active(space, ticket.queue),
-        ended: queue::store::ended(space, ticket.queue),
-        shows: store::shows(space, concert),
-        free: store::free(space, concert),
-        user,
-        number,
-    };
-    let reply = app.journal.ask(app.journal.shards.of(concert.uuid()), script).await?;
+    let concert = ConcertId::from(ticket.queue);
+    let shard = app.journal.shards.of(concert.uuid());
+    let reply = app.journal.ask(shard, |space| store::free_by_show(space, ticket)).await?;
     if reply.word() != "done" {
         return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
     }
-    app.presence.mark(ticket.queue, user);
+    app.presence.mark(ticket.queue, ticket.user);
     let (shows, free) = (reply.list(0)?, reply.list(1)?);
     let full: Vec<&str> =
         free.chunks_exact(2).filter(|pair| pair[1] == "0").map(|pair| pair[0].as_str()).collect();

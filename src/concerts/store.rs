@@ -1,9 +1,12 @@
 //! A concert in its shard.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
+use super::model::{CreateConcert, Show};
 use crate::ids::{ConcertId, Points, QueueId, ShowId, UserId};
 use crate::journal::facts::Text;
+use crate::queue;
+use crate::queue::ticket::Ticket;
 use crate::redis::{Key, Space, script};
 
 /// Seats a user, length of a hold.
@@ -49,5 +52,58 @@ script! {
     Dates = "concerts/dates" {
         keys { room, waiting, passes, active, ended, shows, free }
         args { user: UserId, number: i64 }
+    }
+}
+
+/// Makes a concert and its queue.
+pub fn create(space: &Space, concert: ConcertId, body: &CreateConcert) -> Create {
+    let room = queue::store::create(space, concert.into(), &body.title, &body.queue);
+    Create {
+        room: room.room,
+        policy: policy(space, concert),
+        queue: room.queue,
+        name: room.name,
+        rate: room.rate,
+        max_active: room.max_active,
+        active_seconds: room.active_seconds,
+        max_waiting: room.max_waiting,
+        seats_per_user: body.max_seats_per_user,
+        hold_seconds: body.hold_seconds,
+    }
+}
+
+/// Adds a show.
+pub fn add_show(space: &Space, added: &Show) -> AddShow {
+    let millis =
+        |time: Option<DateTime<Utc>>| queue::store::or_empty(time.map(|time| time.timestamp_millis()));
+    AddShow {
+        policy: policy(space, added.concert_id),
+        shows: shows(space, added.concert_id),
+        dates: dates(space, added.concert_id),
+        free: free(space, added.concert_id),
+        concert: added.concert_id,
+        show: added.show_id,
+        date: added.date,
+        price: added.price,
+        seats: added.seat_count,
+        opens: millis(added.opens_at),
+        closes: millis(added.closes_at),
+    }
+}
+
+/// Shows and their free seats, for a ticket of the concert's queue.
+pub fn free_by_show(space: &Space, ticket: &Ticket) -> Dates {
+    let concert = ConcertId::from(ticket.queue);
+    let pass = queue::store::poll(space, ticket);
+    Dates {
+        room: pass.room,
+        waiting: pass.waiting,
+        passes: pass.passes,
+        active: pass.active,
+        ended: pass.ended,
+        shows: shows(space, concert),
+        free: free(space, concert),
+        user: pass.user,
+        number: pass.number,
     }
 }

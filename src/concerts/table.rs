@@ -80,7 +80,9 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
         .await?
     {
         let concert: ConcertId = row.try_get(0)?;
-        for key in [store::shows(&space, concert), store::dates(&space, concert), store::free(&space, concert)] {
+        for key in
+            [store::shows(&space, concert), store::dates(&space, concert), store::free(&space, concert)]
+        {
             loader.declare(&key, Content::hash());
         }
         let key = store::policy(&space, concert);
@@ -99,7 +101,8 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     .await?
     {
         let show = show_of(&row)?;
-        let millis = |time: Option<DateTime<Utc>>| time.map_or_else(String::new, |t| t.timestamp_millis().to_string());
+        let millis =
+            |time: Option<DateTime<Utc>>| time.map_or_else(String::new, |t| t.timestamp_millis().to_string());
         let record = [
             show.date.to_string(),
             show.price.to_string(),
@@ -109,7 +112,9 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
         ];
         loader.hset(&store::shows(&space, show.concert_id), show.show_id, record.join("|")).await?;
         loader.hset(&store::dates(&space, show.concert_id), show.date, show.show_id).await?;
-        loader.hset(&store::free(&space, show.concert_id), show.show_id, row.try_get::<i64, _>("free")?).await?;
+        loader
+            .hset(&store::free(&space, show.concert_id), show.show_id, row.try_get::<i64, _>("free")?)
+            .await?;
     }
     Ok(())
 }
@@ -150,8 +155,8 @@ pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Concert>, Er
         "select c.concert_id, c.title, c.seats_per_user, c.hold_seconds, c.created_at,
              q.rate_tenths, q.max_active, q.active_seconds, q.max_waiting
          from concerts c join queues q on q.queue_id = c.concert_id
-         where (c.created_at, c.concert_id) < (coalesce((select created_at from concerts where concert_id = $1),
-             'infinity'), $1)
+         where (c.created_at, c.concert_id)
+             < (coalesce((select created_at from concerts where concert_id = $1), 'infinity'), $1)
          order by c.created_at desc, c.concert_id desc limit $2",
     )
     .bind(page.after_id()?.unwrap_or(Uuid::max()))

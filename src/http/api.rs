@@ -1,5 +1,5 @@
-//! The table of routes: what a URL does, who may, what it takes, answers and refuses. The router and the OpenAPI
-//! document are both made from it, so neither can say what the other does not.
+//! The table of routes: what a URL does, who may, what it takes, answers and refuses. The router and the
+//! OpenAPI document are both made from it, so neither can say what the other does not.
 
 use std::sync::Arc;
 
@@ -227,7 +227,9 @@ impl Route {
         let mut codes = self.refuses.clone();
         match self.who {
             Who::Anyone => {}
-            Who::TicketHolder => codes.extend([Code::QueueTokenInvalid, Code::QueueTicketGone, Code::Unavailable]),
+            Who::TicketHolder => {
+                codes.extend([Code::QueueTokenInvalid, Code::QueueTicketGone, Code::Unavailable])
+            }
             Who::SignedIn => codes.push(Code::Unauthenticated),
             Who::OwnerOrAdmin | Who::Operators | Who::Admins => {
                 codes.extend([Code::Unauthenticated, Code::Forbidden]);
@@ -246,7 +248,12 @@ impl Route {
             codes.extend([Code::IdempotencyKeyReused, Code::IdempotencyInProgress]);
         }
         if self.pass {
-            codes.extend([Code::QueueTokenInvalid, Code::Forbidden, Code::QueueNotAdmitted, Code::QueueTicketGone]);
+            codes.extend([
+                Code::QueueTokenInvalid,
+                Code::Forbidden,
+                Code::QueueNotAdmitted,
+                Code::QueueTicketGone,
+            ]);
         }
         if self.path.starts_with("/v1/") {
             codes.extend([Code::Unavailable, Code::Draining]);

@@ -37,7 +37,9 @@ impl KeyHeader {
         match self.0 {
             None => Ok(None),
             Some(Some(key)) => Ok(Some(key)),
-            Some(None) => Err(Error::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once")),
+            Some(None) => {
+                Err(Error::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once"))
+            }
         }
     }
 }

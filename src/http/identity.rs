@@ -27,7 +27,8 @@ impl FromRequestParts<AppState> for Identity {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Error> {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, token) = header.and_then(|text| text.split_once(' ')).unwrap_or_default();
-        let bearer = scheme.eq_ignore_ascii_case("bearer").then(|| app.tokens.read(token.trim(), app.clock.now_ms()));
+        let bearer =
+            scheme.eq_ignore_ascii_case("bearer").then(|| app.tokens.read(token.trim(), app.clock.now_ms()));
         bearer.flatten().ok_or_else(|| Error::refused(Code::Unauthenticated))
     }
 }
@@ -67,7 +68,11 @@ impl<A: Allowed> FromRequestParts<AppState> for Acting<A> {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Error> {
         let identity = Identity::from_request_parts(parts, app).await?;
-        if A::allows(identity.role) { Ok(Self(identity, PhantomData)) } else { Err(Error::refused(Code::Forbidden)) }
+        if A::allows(identity.role) {
+            Ok(Self(identity, PhantomData))
+        } else {
+            Err(Error::refused(Code::Forbidden))
+        }
     }
 }
 

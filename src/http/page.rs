@@ -51,7 +51,8 @@ impl PageRequest {
     fn new(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, Error> {
         let limit = limit.map_or(Some(LIMIT_DEFAULT), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        let limit = limit.ok_or_else(|| Error::invalid("limit", format!("must be between 1 and {LIMIT_MAX}")))?;
+        let limit =
+            limit.ok_or_else(|| Error::invalid("limit", format!("must be between 1 and {LIMIT_MAX}")))?;
         let after = match cursor.filter(|cursor| !cursor.is_empty()) {
             None => None,
             Some(cursor) => {

@@ -63,7 +63,13 @@ pub fn render(mut response: Response, request_id: &str) -> Response {
     let mut rendered = (response.status(), body).into_response();
     // What the router said about the path (`Allow`) stays.
     let headers = rendered.headers_mut();
-    headers.extend(response.headers().iter().filter(|(name, _)| *name == header::ALLOW).map(|(n, v)| (n.clone(), v.clone())));
+    headers.extend(
+        response
+            .headers()
+            .iter()
+            .filter(|(name, _)| *name == header::ALLOW)
+            .map(|(n, v)| (n.clone(), v.clone())),
+    );
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(seconds) = code.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

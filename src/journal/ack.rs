@@ -1,8 +1,9 @@
-//! Waiting for Postgres: a handler is told yes only when its very entry (shard, epoch, number, hash) is committed.
+//! Waiting for Postgres: a handler is told yes only when its very entry (shard, epoch, number, hash) is
+//! committed.
 //!
 //! Never "the cursor has passed my number": after a fork that number may be another's. On the writer's own
-//! instance the news comes through memory, elsewhere by a message; messages are hints and may be lost, so whoever
-//! still waits is also looked up in Postgres, in one query a tick.
+//! instance the news comes through memory, elsewhere by a message; messages are hints and may be lost, so
+//! whoever still waits is also looked up in Postgres, in one query a tick.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,8 @@ use crate::error::Error;
 use crate::metrics;
 use crate::redis::Shard;
 
-/// How long a waiter trusts the writer's news before Postgres is asked, and the first pause between questions.
+/// How long a waiter trusts the writer's news before Postgres is asked, and the first pause between
+/// questions.
 const ASK_AFTER: Duration = Duration::from_millis(100);
 /// The longest pause between questions.
 const ASK_PAUSE_MAX: Duration = Duration::from_millis(800);

@@ -1,4 +1,5 @@
-//! What a round of the writer changes: the facts of its entries, folded to their net effect, feature by feature.
+//! What a round of the writer changes: the facts of its entries, folded to their net effect, feature by
+//! feature.
 
 use sqlx::PgConnection;
 

@@ -1,8 +1,8 @@
 //! One journal entry: what a script decided, chained to all that it was built on.
 //!
-//! `h` is the first 16 hex digits of `sha1(p|epoch|op|st|k|at|facts)`, where `p` is the entry's predecessor. It
-//! covers the outcome: when a driver sends a command again after a fail-over and it comes out differently, the
-//! two entries have different hashes, and nobody is told the wrong one.
+//! `h` is the first 16 hex digits of `sha1(p|epoch|op|st|k|at|facts)`, where `p` is the entry's predecessor.
+//! It covers the outcome: when a driver sends a command again after a fail-over and it comes out differently,
+//! the two entries have different hashes, and nobody is told the wrong one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -135,7 +135,8 @@ impl Entry {
         let uuid = |name: &str| -> Result<Uuid, BadEntry> {
             field(name)?.parse().map_err(|_| BadEntry(format!("{} has no id in {name}", raw.id)))
         };
-        let step = u8::try_from(number("st")?).map_err(|_| BadEntry(format!("{} has a huge step", raw.id)))?;
+        let step =
+            u8::try_from(number("st")?).map_err(|_| BadEntry(format!("{} has a huge step", raw.id)))?;
         let entry = Self {
             receipt: Receipt { shard, epoch, seq, hash: field("h")?.parse()? },
             op: OpStep { op: uuid("op")?, step },
@@ -147,7 +148,10 @@ impl Entry {
         };
         let computed = entry.hash();
         if computed != entry.receipt.hash {
-            return Err(BadEntry(format!("{} says {}, its content says {computed}", raw.id, entry.receipt.hash)));
+            return Err(BadEntry(format!(
+                "{} says {}, its content says {computed}",
+                raw.id, entry.receipt.hash
+            )));
         }
         Ok(entry)
     }
@@ -184,7 +188,8 @@ pub fn chain_hash(
     ChainHash(u64::from_be_bytes(first))
 }
 
-/// The hash of an epoch's marker, entry 0: a function of the epoch alone, so that Postgres knows it beforehand.
+/// The hash of an epoch's marker, entry 0: a function of the epoch alone, so that Postgres knows it
+/// beforehand.
 pub fn marker_hash(epoch: u64) -> ChainHash {
     chain_hash(ChainHash::ROOT, epoch, MARKER, MARKER_KIND, 0, "")
 }
@@ -208,11 +213,12 @@ mod tests {
     use super::*;
 
     fn raw(facts: &str, hash: ChainHash) -> StreamEntry {
-        let fields = ["op", &Uuid::max().to_string(), "st", "1", "o", &Uuid::nil().to_string(), "k", "a/b", "at", "7"]
-            .into_iter()
-            .chain(["f", facts, "p", &ChainHash::ROOT.to_string(), "h", &hash.to_string()])
-            .map(str::to_owned)
-            .collect();
+        let fields =
+            ["op", &Uuid::max().to_string(), "st", "1", "o", &Uuid::nil().to_string(), "k", "a/b", "at", "7"]
+                .into_iter()
+                .chain(["f", facts, "p", &ChainHash::ROOT.to_string(), "h", &hash.to_string()])
+                .map(str::to_owned)
+                .collect();
         StreamEntry { id: "5-1".into(), fields }
     }
 

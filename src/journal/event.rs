@@ -74,7 +74,9 @@ mod tests {
     fn a_line_is_read_whole_or_not_at_all() {
         let line = format!("points.charged|{}|{}|100|250", TransactionId::mint(), UserId::mint());
         let event = Event::from_line(&line).unwrap();
-        assert!(matches!(event, Event::Wallet(WalletEvent::PointsCharged(charged)) if charged.amount.get() == 100));
+        assert!(
+            matches!(event, Event::Wallet(WalletEvent::PointsCharged(charged)) if charged.amount.get() == 100)
+        );
         assert!(Event::from_line(&format!("{line}|more")).is_err());
         assert!(Event::from_line("points.charged|x").is_err());
         assert!(Event::from_line("nothing").is_err());

@@ -1,7 +1,7 @@
 //! Facts: one line each, `kind|field|field`. Text, not JSON: half the bytes, and readable in psql.
 //!
-//! A field never holds `|` or a line feed; free text is percent-encoded by [`Text`]. Lists are comma-separated,
-//! pairs are joined by a colon, nothing is the empty field.
+//! A field never holds `|` or a line feed; free text is percent-encoded by [`Text`]. Lists are
+//! comma-separated, pairs are joined by a colon, nothing is the empty field.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,8 +25,19 @@ macro_rules! fields_by_parsing {
 }
 
 fields_by_parsing!(
-    i64, u32, uuid::Uuid, chrono::NaiveDate, UserId, QueueId, ConcertId, ShowId, ReservationId,
-    PaymentId, TransactionId, Points, Text,
+    i64,
+    u32,
+    uuid::Uuid,
+    chrono::NaiveDate,
+    UserId,
+    QueueId,
+    ConcertId,
+    ShowId,
+    ReservationId,
+    PaymentId,
+    TransactionId,
+    Points,
+    Text,
 );
 
 impl<T: Field> Field for Vec<T> {
@@ -114,7 +125,9 @@ pub trait Fact: Sized {
 /// Declares what a feature's scripts may say: a struct for each fact, and an enum of them all.
 macro_rules! events {
     ($(#[$enum_doc:meta])* $enum:ident {
-        $($(#[$doc:meta])* $name:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident : $type:ty),* $(,)? })+
+        $($(#[$doc:meta])* $name:ident = $kind:literal {
+            $($(#[$field_doc:meta])* $field:ident : $type:ty),* $(,)?
+        })+
     }) => {
         $($(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! One keeper a shard, on the instance that owns it: looks at it ten times a second, rebuilds it when Redis and
-//! Postgres do not follow each other, and does what is due in it.
+//! One keeper a shard, on the instance that owns it: looks at it ten times a second, rebuilds it when Redis
+//! and Postgres do not follow each other, and does what is due in it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::positions::Positions;
 use super::store::{self, Standing};
 use super::table::cursor::{self, Cursor, ShardState};
-use super::writer::{Positions, tell_committed};
+use super::writer::tell_committed;
 use super::{Journal, rebuild};
 use crate::error::Error;
 use crate::metrics;
@@ -68,7 +69,9 @@ pub fn judge(standing: &Standing, cursor: &Cursor, deployment: Uuid, redis_run: 
     }
     match first_seq {
         Some(first) if first > cursor.seq + 1 => {
-            return Verdict::Fence("the journal is trimmed beyond the cursor: postgres was restored from an older backup");
+            return Verdict::Fence(
+                "the journal is trimmed beyond the cursor: postgres was restored from an older backup",
+            );
         }
         Some(first) if first == cursor.seq + 1 => {}
         _ if standing.cursor_hash != cursor.hash.to_string() => {
@@ -174,7 +177,8 @@ impl Keeper {
     }
 
     async fn act(&mut self, verdict: Verdict, seen: &Cursor, standing: &Standing) -> Result<(), Error> {
-        // The writer may have moved on, or another instance rebuilt: only a cursor that still stands is judged.
+        // The writer may have moved on, or another instance rebuilt: only a cursor that still stands is
+        // judged.
         let current = cursor::one(&mut *self.pool.acquire().await?, self.shard).await?;
         if (current.epoch, current.state) != (seen.epoch, seen.state) {
             self.journal.shards.learn(&current);
@@ -198,7 +202,8 @@ impl Keeper {
             }
             Verdict::ClockJumped => self.judge_clock(seen.epoch, standing).await,
             Verdict::Foreign => {
-                tracing::error!(shard = %self.shard, "this redis belongs to another deployment; nothing is done");
+                let shard = self.shard;
+                tracing::error!(%shard, "this redis belongs to another deployment; nothing is done");
                 Ok(())
             }
         }
@@ -207,7 +212,9 @@ impl Keeper {
     /// Waits while the writer still commits what follows the chain.
     async fn drain(&self, last: u64) {
         let until = Instant::now() + DRAIN_MAX;
-        while Instant::now() < until && self.positions.get(self.shard).is_some_and(|p| p.cursor.seq < last && !p.broken) {
+        while Instant::now() < until
+            && self.positions.get(self.shard).is_some_and(|p| p.cursor.seq < last && !p.broken)
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -227,14 +234,16 @@ impl Keeper {
         Ok(())
     }
 
-    /// Nobody looked for a minute, or a clock jumped. If Postgres' clock agrees with Redis', the time has passed.
+    /// Nobody looked for a minute, or a clock jumped. If Postgres' clock agrees with Redis', the time has
+    /// passed.
     async fn judge_clock(&self, epoch: u64, standing: &Standing) -> Result<(), Error> {
         let postgres_ms = match &self.journal.clock {
             crate::clock::Clock::System => cursor::now(&self.pool).await?.timestamp_millis(),
             test => test.now_ms(),
         };
         if (postgres_ms - standing.now_ms).abs() > CLOCKS_APART_MAX_MS {
-            tracing::error!(shard = %self.shard, redis_ms = standing.now_ms, postgres_ms, seen_ms = standing.seen_ms,
+            let (redis_ms, seen_ms) = (standing.now_ms, standing.seen_ms);
+            tracing::error!(shard = %self.shard, redis_ms, postgres_ms, seen_ms,
                 "redis' clock has jumped; the shard waits until it agrees with postgres'");
             metrics::fork(self.shard, "clock");
             return Ok(());

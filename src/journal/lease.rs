@@ -20,7 +20,12 @@ const RENEW_EVERY: Duration = Duration::from_millis(400);
 pub type Owned = watch::Receiver<BTreeSet<Shard>>;
 
 /// Renews leases until stopped, then gives them back.
-pub async fn keep(pool: PgPool, me: InstanceId, owned: watch::Sender<BTreeSet<Shard>>, stop: CancellationToken) {
+pub async fn keep(
+    pool: PgPool,
+    me: InstanceId,
+    owned: watch::Sender<BTreeSet<Shard>>,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(RENEW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {

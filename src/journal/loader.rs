@@ -1,5 +1,6 @@
-//! What a shard is made of, on its way from Postgres: into Redis in numbered chunks, or into memory, to be compared
-//! with what Redis holds. One way for both, so that `verify` asks exactly whether a rebuild would change anything.
+//! What a shard is made of, on its way from Postgres: into Redis in numbered chunks, or into memory, to be
+//! compared with what Redis holds. One way for both, so that `verify` asks exactly whether a rebuild would
+//! change anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,7 +79,8 @@ impl Loader {
         Self { space, sink: Sink::Memory(Contents::new()) }
     }
 
-    /// Says that a key belongs to the shard even when nothing is in it, so that what Redis has too much is seen.
+    /// Says that a key belongs to the shard even when nothing is in it, so that what Redis has too much is
+    /// seen.
     pub fn declare(&mut self, key: &Key, empty: Content) {
         if let Sink::Memory(contents) = &mut self.sink {
             contents.entry(key.as_str().to_owned()).or_insert(empty);
@@ -148,7 +150,10 @@ impl Loader {
         let Sink::Redis { commands, waiting, .. } = &mut self.sink else { return Ok(()) };
         // Neighbours of one command and key become one command; SETBIT takes one bit at a time.
         let fits = |last: &&mut Command| {
-            name != "SETBIT" && last.name == name && last.key == *key && last.args.len() + args.len() <= COMMAND_ARGS
+            name != "SETBIT"
+                && last.name == name
+                && last.key == *key
+                && last.args.len() + args.len() <= COMMAND_ARGS
         };
         match commands.iter_mut().rev().take(4).find(fits) {
             Some(same) => same.args.extend(args),

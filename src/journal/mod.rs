@@ -1,5 +1,5 @@
-//! The one way to write: a script decides and journals, the writer carries the journal to Postgres, the handler
-//! waits for the commit.
+//! The one way to write: a script decides and journals, the writer carries the journal to Postgres, the
+//! handler waits for the commit.
 //!
 //! What must always hold:
 //! - An effect has a name, (operation, step), and takes place once.
@@ -8,7 +8,8 @@
 //! - Nobody is told yes before his very entry is committed.
 //!
 //! Keys of a shard, all bounded: `meta` (which epoch lives), `journal` (about ten minutes), `ops` and `order`
-//! (what operations came to, fifteen minutes and until durable), `marks` (how far Postgres was, a line a minute).
+//! (what operations came to, fifteen minutes and until durable), `marks` (how far Postgres was, a line a
+//! minute).
 
 pub mod ack;
 pub mod changes;
@@ -19,20 +20,22 @@ pub mod facts;
 pub mod keeper;
 pub mod lease;
 pub mod loader;
+pub mod positions;
 pub mod rebuild;
 pub mod request;
 pub mod shards;
+mod step;
 pub mod store;
 pub mod table;
 pub mod verify;
 pub mod writer;
 
-pub use entry::{Facts, OpStep, Receipt, hex};
+pub use entry::{OpStep, hex};
 pub use request::{IdempotencyKey, Request};
 pub use shards::Shards;
+pub use step::{Done, Gate, Limits, Outcome, Step, refusal};
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -51,108 +54,6 @@ use table::recall::{self, KeyScope, Recalled};
 const RECALL_MAX: usize = 500;
 /// Shards that are rebuilt at once; fewer than the pool has connections.
 const REBUILDS_MAX: usize = 3;
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// A handler waits so long for Postgres.
-    pub ack_timeout: Duration,
-    /// A shard refuses new durable operations when its oldest entry has waited longer.
-    pub busy_after: Duration,
-    /// A shard refuses joins when its oldest entry has waited longer.
-    pub join_busy_after: Duration,
-    /// Always false, but in a negative control: answers without waiting for Postgres.
-    pub acks_early: bool,
-}
-
-/// Whether a step may be refused because Postgres is behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// The first step of a new durable operation.
-    Durable,
-    /// A join.
-    Join,
-    /// Later steps, voids, sweeps: never refused.
-    Exempt,
-}
-
-/// One step of an operation, ready to be sent.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// What it is the effect of.
-    pub op: OpStep,
-    /// Whether it may be refused as `busy`.
-    pub gate: Gate,
-    /// The journal's line of who asked; empty on later steps and where no key was sent.
-    pub line: String,
-    /// Of the request.
-    pub fingerprint: String,
-}
-
-impl Step {
-    /// The first step of a client's request.
-    pub fn first(request: &Request) -> Self {
-        Self {
-            op: OpStep { op: request.op, step: 1 },
-            gate: Gate::Durable,
-            line: request.line(),
-            fingerprint: request.fingerprint.clone(),
-        }
-    }
-
-    /// A later step, or the system's own doing.
-    pub fn exempt(op: Uuid, step: u8) -> Self {
-        Self { op: OpStep { op, step }, gate: Gate::Exempt, line: String::new(), fingerprint: String::new() }
-    }
-}
-
-/// A step that took effect, now or before.
-#[derive(Clone, Debug)]
-pub struct Done {
-    /// Where it stands.
-    pub receipt: Receipt,
-    /// When, in milliseconds.
-    pub at_ms: i64,
-    /// What happened: the answer is made from this and nothing else.
-    pub facts: Facts,
-    /// It had happened before this call.
-    pub replayed: bool,
-}
-
-impl Done {
-    /// A committed step, told again.
-    pub fn recalled(step: Recalled) -> Self {
-        Self { receipt: step.receipt, at_ms: step.at_ms, facts: step.facts, replayed: true }
-    }
-}
-
-/// What a script came to.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It took effect, and is durable where that was waited for.
-    Done(Done),
-    /// It changed nothing; the word says why.
-    Refused(Reply),
-}
-
-impl Outcome {
-    /// A refusal as the client is told it; its word is a code of the contract.
-    pub fn done(self) -> Result<Done, Error> {
-        match self {
-            Self::Done(done) => Ok(done),
-            Self::Refused(reply) => Err(refusal(&reply)),
-        }
-    }
-}
-
-/// A script's refusal as an error.
-pub fn refusal(reply: &Reply) -> Error {
-    match Code::from_word(reply.word()) {
-        Some(code) if code.status() >= 500 => Error::Unavailable(code, "a script said so".into()),
-        Some(code) => Error::refused(code),
-        None => Error::internal(format_args!("a script answered {:?}", reply.word())),
-    }
-}
 
 /// The journal of this instance.
 pub struct Journal {
@@ -243,8 +144,8 @@ impl Journal {
     ) -> Result<Outcome, Error> {
         let step = Step::first(request);
         for again in [false, true] {
-            // The epoch is read before the look-up. An effect that the look-up misses is then either in Redis'
-            // record, in the same epoch, or lost with it; never twice.
+            // The epoch is read before the look-up. An effect that the look-up misses is then either in
+            // Redis' record, in the same epoch, or lost with it; never twice.
             let looked = Looked { space: self.shards.live(shard).await?, at_ms: self.clock.now_ms() };
             if let Some(first) = self.recall(request).await?.into_iter().next() {
                 return Ok(Outcome::Done(Done::recalled(first)));
@@ -271,7 +172,11 @@ impl Journal {
     }
 
     /// A change that nobody waits for: admission, sweeps.
-    pub async fn unawaited<S: Script>(&self, shard: Shard, build: impl Fn(&Space) -> S) -> Result<Outcome, Error> {
+    pub async fn unawaited<S: Script>(
+        &self,
+        shard: Shard,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Outcome, Error> {
         self.attempt(shard, &Step::exempt(Uuid::now_v7(), 1), false, build).await
     }
 
@@ -308,8 +213,8 @@ impl Journal {
         }
     }
 
-    /// The committed steps of a request that came before with the same key; none without a key. A key that was
-    /// used for something else is refused.
+    /// The committed steps of a request that came before with the same key; none without a key. A key that
+    /// was used for something else is refused.
     pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
         let Some(scope) = request.scope() else { return Ok(Vec::new()) };
         let mut steps = self.recall.ask(scope).await?;
@@ -362,7 +267,8 @@ impl Journal {
         Ok(Called::Ended(Outcome::Done(done)))
     }
 
-    /// Waits for the commit. What was done before may have been committed before, so Postgres is asked at once.
+    /// Waits for the commit. What was done before may have been committed before, so Postgres is asked at
+    /// once.
     async fn confirmed(&self, pending: Pending, done: &Done) -> Result<(), Error> {
         if done.replayed {
             pending.hurry();

@@ -1,10 +1,11 @@
 //! Bringing a shard back from Postgres.
 //!
-//! In this order, and no other: (1) Postgres: next epoch, `rebuilding`, so that writers of the old epoch can no
-//! longer commit; (2) Redis `fenced`, best effort; (3) a snapshot of the shard's live rows in one
-//! repeatable-read transaction; (4) Redis `loading` in the new epoch, numbered chunks; (5) marker entry, `live`;
-//! (6) Postgres `live`. A snapshot before the fence would miss what an old writer still commits. Whoever finds
-//! a rebuild half done starts again at 1; a rebuilder that wakes up late finds another epoch and ends.
+//! In this order, and no other: (1) Postgres: next epoch, `rebuilding`, so that writers of the old epoch can
+//! no longer commit; (2) Redis `fenced`, best effort; (3) a snapshot of the shard's live rows in one
+//! repeatable-read transaction; (4) Redis `loading` in the new epoch, numbered chunks; (5) marker entry,
+//! `live`; (6) Postgres `live`. A snapshot before the fence would miss what an old writer still commits.
+//! Whoever finds a rebuild half done starts again at 1; a rebuilder that wakes up late finds another epoch
+//! and ends.
 
 use std::time::{Duration, Instant};
 
@@ -12,29 +13,29 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::entry::{ChainHash, MARKER, marker_hash};
-use super::table::cursor::{self, Cursor, ShardState};
 use super::loader::Loader;
+use super::table::cursor::{self, Cursor, ShardState};
 use super::{Journal, store};
 use crate::error::Error;
 use crate::metrics;
-use crate::redis::{Reply, Shard, Space};
+use crate::redis::{Reply, Space};
 
 /// How long a step may take.
 pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Step 1, in the caller's transaction. `None` when another rebuilder was faster.
-pub async fn fence_off(
-    pg: &mut PgConnection,
-    shard: Shard,
-    seen: u64,
-    (why, tidy): (&str, bool),
-) -> Result<Option<u64>, Error> {
-    let epoch = cursor::bump(pg, shard, seen, why).await?;
-    if epoch.is_some() && !tidy {
+pub async fn fence_off(pg: &mut PgConnection, seen: &Cursor, why: &str) -> Result<Option<u64>, Error> {
+    let epoch = cursor::bump(pg, seen, why).await?;
+    if epoch.is_some() && !is_tidy(seen) {
         // With the epoch goes what was not durable: numbers that were given out and lost.
-        crate::queue::table::record_gaps(pg, shard, seen).await?;
+        crate::queue::table::record_gaps(pg, seen.shard, seen.epoch).await?;
     }
     Ok(epoch)
+}
+
+/// The last to leave noted that nothing was lost.
+fn is_tidy(found: &Cursor) -> bool {
+    found.state == ShardState::Rebuilding && found.reason == cursor::TIDY
 }
 
 /// Rebuilds the shard of a cursor that was seen. False when another rebuilder was faster.
@@ -46,23 +47,22 @@ pub async fn rebuild(
     why: &str,
 ) -> Result<bool, Error> {
     let (shard, seen) = (found.shard, found.epoch);
-    // The last to leave noted that nothing was lost.
-    let tidy = found.state == ShardState::Rebuilding && found.reason == cursor::TIDY;
     let _turn = journal.rebuilding.acquire().await.map_err(Error::internal)?;
     let started = Instant::now();
     let mut pg = pool.acquire().await?;
     let mut tx = pg.begin().await?;
-    let Some(epoch) = fence_off(&mut tx, shard, seen, (why, tidy)).await? else { return Ok(false) };
+    let Some(epoch) = fence_off(&mut tx, found, why).await? else { return Ok(false) };
     tx.commit().await?;
     journal.shards.refresh().await?;
     tracing::warn!(%shard, epoch, why, "rebuilding");
     let old = journal.shards.space(shard, seen);
-    if let Err(error) = journal.redis.run(store::Fence { meta: old.meta(), epoch: seen }, CHUNK_TIMEOUT).await {
+    if let Err(error) = journal.redis.run(store::Fence { meta: old.meta(), epoch: seen }, CHUNK_TIMEOUT).await
+    {
         tracing::warn!(%shard, %error, "fencing the old epoch in redis");
     }
     let redis_run = journal.redis.identity().await?.fingerprint();
     let space = journal.shards.space(shard, epoch);
-    let items = load(journal, &mut pg, deployment, &space, tidy).await?;
+    let items = load(journal, &mut pg, deployment, &space, is_tidy(found)).await?;
     let mut tx = pg.begin().await?;
     if !cursor::set_live(&mut tx, shard, epoch, &redis_run).await? {
         return Ok(false);

@@ -95,7 +95,8 @@ impl Request {
     }
 }
 
-/// The first 16 hex digits of the SHA-256 of the parsed body, so that white space and unknown fields do not count.
+/// The first 16 hex digits of the SHA-256 of the parsed body, so that white space and unknown fields do not
+/// count.
 pub fn fingerprint<B: Serialize>(body: &B) -> String {
     // Request bodies are plain structs, which serde_json writes without failing.
     let json = serde_json::to_vec(body).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What this instance knows of each shard: its epoch, and whether it lives. The truth is in Postgres.
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use sqlx::PgPool;
@@ -19,8 +19,9 @@ pub struct Shards {
     /// For each shard `epoch << 1 | live`.
     known: Vec<AtomicU64>,
     refreshed: Mutex<Instant>,
-    /// Which Redis server answers. An epoch lives on the server that it was opened on, and on no other: what is
-    /// soft has no other defence against a replica that lags, or a server that came back without its last second.
+    /// Which Redis server answers. An epoch lives on the server that it was opened on, and on no other: what
+    /// is soft has no other defence against a replica that lags, or a server that came back without its last
+    /// second.
     redis_run: RwLock<String>,
 }
 
@@ -57,7 +58,8 @@ impl Shards {
         (self.space(shard, known >> 1), known & 1 == 1)
     }
 
-    /// The live shard's space; asks Postgres once when it is not known to live. `unavailable` when it does not.
+    /// The live shard's space; asks Postgres once when it is not known to live. `unavailable` when it does
+    /// not.
     pub async fn live(&self, shard: Shard) -> Result<Space, Error> {
         if let (space, true) = self.known(shard) {
             return Ok(space);

@@ -1,7 +1,7 @@
 //! The journal's own keys and scripts.
 
-use super::entry::Receipt;
-use super::{Done, Facts, Step};
+use super::entry::{Facts, Receipt};
+use super::{Done, Step};
 use crate::error::{Code, Error};
 use crate::redis::{Key, Reply, Space, script};
 
@@ -53,7 +53,10 @@ script! {
     Advance = "shard/advance" { keys { meta } args { epoch: u64, now: i64 } }
 
     /// How far Postgres is.
-    Committed = "shard/committed" { keys { meta, journal, marks } args { epoch: u64, seq: u64, keep_ms: i64 } }
+    Committed = "shard/committed" {
+        keys { meta, journal, marks }
+        args { epoch: u64, seq: u64, keep_ms: i64 }
+    }
 
     /// Drops old records of operations.
     Forget = "shard/forget" { keys { ops, order } args { keep_ms: i64, limit: u32 } }

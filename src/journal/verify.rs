@@ -1,8 +1,10 @@
-//! G8 on live data: does Redis hold what a rebuild from Postgres would give, and does Postgres agree with itself?
+//! G8 on live data: does Redis hold what a rebuild from Postgres would give, and does Postgres agree with
+//! itself?
 //!
-//! For each shard one script tells state and head at one moment; then the cursor is waited for, and Postgres is read
-//! at that cursor in one repeatable-read transaction. Where the shard has moved on, it is tried again. What is soft
-//! (places that no tick has journaled) is applied to Postgres' side first; what is due but not swept is in both.
+//! For each shard one script tells state and head at one moment; then the cursor is waited for, and Postgres
+//! is read at that cursor in one repeatable-read transaction. Where the shard has moved on, it is tried
+//! again. What is soft (places that no tick has journaled) is applied to Postgres' side first; what is due
+//! but not swept is in both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -75,7 +77,8 @@ async fn expected(
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
     let cursor = cursor::one(&mut tx, space.shard).await?;
     if let Some(found) = at
-        && (cursor.epoch, cursor.seq, cursor.hash.to_string()) != (space.epoch, found.last, found.head.clone())
+        && (cursor.epoch, cursor.seq, cursor.hash.to_string())
+            != (space.epoch, found.last, found.head.clone())
     {
         return Ok(None);
     }
@@ -169,7 +172,11 @@ fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {
             let side = |side: &BTreeMap<String, String>| {
                 side.get(field).map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"))
             };
-            differences.push(format!("{key} {field}: Redis has {}, Postgres says {}", side(&got), side(&wanted)));
+            differences.push(format!(
+                "{key} {field}: Redis has {}, Postgres says {}",
+                side(&got),
+                side(&wanted)
+            ));
         }
     }
     differences
@@ -211,10 +218,13 @@ mod tests {
         let items = ["a", "1", "b", "3", "c", "4"].map(str::to_owned).to_vec();
         let raw = Raw { kind: "hash".into(), items, bytes: Vec::new() };
         let differences = compare(&expected, &BTreeMap::from([("x:state".to_owned(), raw)]));
-        assert_eq!(differences, [
-            "x:state b: Redis has \"3\", Postgres says \"2\"",
-            "x:state c: Redis has \"4\", Postgres says nothing",
-        ]);
+        assert_eq!(
+            differences,
+            [
+                "x:state b: Redis has \"3\", Postgres says \"2\"",
+                "x:state c: Redis has \"4\", Postgres says nothing",
+            ]
+        );
         assert_eq!(compare(&expected, &BTreeMap::new()).len(), 2);
     }
 

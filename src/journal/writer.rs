@@ -1,11 +1,12 @@
 //! The ordered writer: reads each owned shard's journal after its cursor, checks number, epoch and chain, and
 //! commits what follows in one transaction over all shards.
 //!
-//! There is no consumer group: order is the point. Two writers at once do no harm, because a transaction begins
-//! by moving each cursor from where its reading began, and a shard whose cursor stands elsewhere drops out.
+//! There is no consumer group: order is the point. Two writers at once do no harm, because a transaction
+//! begins by moving each cursor from where its reading began, and a shard whose cursor stands elsewhere drops
+//! out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::changes::Changes;
 use super::entry::{ChainHash, Entry};
 use super::lease::Owned;
+use super::positions::{Position, Positions};
 use super::table::cursor::{self, Advance, Cursor, ShardState};
 use super::table::entries;
 use super::{Journal, ack, store};
@@ -33,40 +35,6 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How much of the journal stays in Redis behind the cursor, for a Postgres that went back a little.
 const KEEP_MS: i64 = 600_000;
-
-/// Where the writer stands in a shard.
-#[derive(Clone, Debug)]
-pub struct Position {
-    /// What is committed.
-    pub cursor: Cursor,
-    /// What comes next does not follow; nothing more is read in this epoch.
-    pub broken: bool,
-}
-
-/// Where the writer stands in each shard, for the keepers.
-#[derive(Default)]
-pub struct Positions(Mutex<HashMap<Shard, Position>>);
-
-impl Positions {
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Shard, Position>> {
-        // The map is whole between statements, whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the writer stands in a shard, where it has begun.
-    pub fn get(&self, shard: Shard) -> Option<Position> {
-        self.map().get(&shard).cloned()
-    }
-
-    fn set(&self, cursor: Cursor) {
-        self.map().insert(cursor.shard, Position { cursor, broken: false });
-    }
-
-    /// Forgets a shard: the writer reads its cursor from Postgres again.
-    pub fn forget(&self, shard: Shard) {
-        self.map().remove(&shard);
-    }
-}
 
 /// What a round adds to one shard.
 struct Batch {
@@ -111,7 +79,12 @@ pub struct Writer {
 
 impl Writer {
     /// A writer with a connection of its own.
-    pub fn new(journal: Arc<Journal>, options: PgConnectOptions, owned: Owned, positions: Arc<Positions>) -> Self {
+    pub fn new(
+        journal: Arc<Journal>,
+        options: PgConnectOptions,
+        owned: Owned,
+        positions: Arc<Positions>,
+    ) -> Self {
         let synced = Instant::now();
         Self { journal, options, connection: None, owned, positions, synced }
     }
@@ -317,17 +290,18 @@ impl Writer {
         Ok(self.moved(batches, &moved))
     }
 
-    /// Keeps the entry that Postgres refused, and fences the shard by giving it the next epoch: nobody was told
-    /// yes about this entry, or about anything that was built on it.
+    /// Keeps the entry that Postgres refused, and fences the shard by giving it the next epoch: nobody was
+    /// told yes about this entry, or about anything that was built on it.
     async fn quarantine(&mut self, entry: &Entry, why: &str) -> Result<(), Error> {
         let (shard, epoch) = (entry.receipt.shard, entry.receipt.epoch);
+        let Some(position) = self.positions.get(shard) else { return Ok(()) };
         tracing::error!(%shard, epoch, seq = entry.receipt.seq, kind = entry.kind, op = %entry.op.op, why,
             "postgres refused a journal entry; it is quarantined and the shard rebuilt");
         metrics::fork(shard, "quarantine");
         self.positions.forget(shard);
         let mut tx = self.postgres().await?.begin().await?;
         entries::quarantine(&mut tx, entry, why).await?;
-        super::rebuild::fence_off(&mut tx, shard, epoch, ("postgres refused an entry", false)).await?;
+        super::rebuild::fence_off(&mut tx, &position.cursor, "postgres refused an entry").await?;
         tx.commit().await?;
         Ok(())
     }
@@ -398,7 +372,8 @@ fn follow(cursor: &Cursor, raw: &[StreamEntry]) -> (Vec<Entry>, Option<String>) 
         };
         let at = entry.receipt;
         if at.epoch != cursor.epoch || at.seq != seq + 1 || entry.previous != hash {
-            let why = format!("{} with p {} follows {}-{seq} with h {hash}", raw.id, entry.previous, cursor.epoch);
+            let why =
+                format!("{} with p {} follows {}-{seq} with h {hash}", raw.id, entry.previous, cursor.epoch);
             return (entries, Some(why));
         }
         (seq, hash) = (at.seq, at.hash);

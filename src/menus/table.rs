@@ -33,13 +33,17 @@ pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Menu>, Error
     .bind(page.fetch())
     .fetch_all(pool)
     .await?;
-    page.cut(rows, |row| Ok(row.try_get::<Uuid, _>("menu_id")?.to_string()), |row| {
-        let price: i64 = row.try_get("price")?;
-        Ok(Menu {
-            menu_id: row.try_get("menu_id")?,
-            name: row.try_get("name")?,
-            price: Points::new(price)
-                .ok_or_else(|| Error::internal(format_args!("postgres holds {price} as a price")))?,
-        })
-    })
+    page.cut(
+        rows,
+        |row| Ok(row.try_get::<Uuid, _>("menu_id")?.to_string()),
+        |row| {
+            let price: i64 = row.try_get("price")?;
+            Ok(Menu {
+                menu_id: row.try_get("menu_id")?,
+                name: row.try_get("name")?,
+                price: Points::new(price)
+                    .ok_or_else(|| Error::internal(format_args!("postgres holds {price} as a price")))?,
+            })
+        },
+    )
 }

@@ -48,7 +48,8 @@ pub async fn metrics(State(app): State<AppState>) -> Response {
 
 pub async fn openapi() -> Json<Value> {
     /// The same for every instance of this build.
-    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| crate::http::openapi::document(&crate::router::api()));
+    static DOCUMENT: LazyLock<Value> =
+        LazyLock::new(|| crate::http::openapi::document(&crate::router::api()));
     Json(DOCUMENT.clone())
 }
 
@@ -73,7 +74,9 @@ pub async fn docs_file(Path(file): Path<String>) -> Result<Response, Error> {
 fn swagger(file: &str) -> Result<Response, Error> {
     let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
     match utoipa_swagger_ui::serve(file, config) {
-        Ok(Some(file)) => Ok(([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()),
+        Ok(Some(file)) => {
+            Ok(([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response())
+        }
         Ok(None) => Err(Error::refused(Code::NotFound)),
         Err(error) => Err(Error::internal(error)),
     }

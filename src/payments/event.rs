@@ -8,7 +8,8 @@ use crate::journal::facts::{Text, events};
 events! {
     /// Facts of a concert's shard.
     PaymentEvent {
-        /// Yes: the seats are sold. `transfer` is the operation, `balance` what its reservation of points left.
+        /// Yes: the seats are sold. `transfer` is the operation, `balance` what its reservation of points
+        /// left.
         PaymentConfirmed = "payment.confirmed" {
             transfer: Uuid, payment: PaymentId, reservation: ReservationId, concert: ConcertId, show: ShowId,
             user: UserId, seats: Vec<u32>, amount: Points, balance: Points,

@@ -4,8 +4,12 @@ use chrono::{DateTime, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
+use crate::error::Error;
 use crate::ids::{PaymentId, Points, ReservationId, UserId};
+use crate::journal::Done;
+use crate::wallet::event::PointsReserved;
 
 /// `POST /v1/payments`.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
@@ -45,4 +49,22 @@ pub struct Payment {
     #[serde(skip)]
     #[schema(ignore)]
     pub user_id: UserId,
+}
+
+/// A payment whose points are set aside, durably.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// The operation.
+    pub op: Uuid,
+    /// What was set aside, and for what.
+    pub points: PointsReserved,
+    /// When, in milliseconds.
+    pub issued_ms: i64,
+}
+
+impl Transfer {
+    /// Of the step that set them aside.
+    pub fn of(op: Uuid, done: &Done) -> Result<Self, Error> {
+        Ok(Self { op, points: done.facts.first().map_err(Error::internal)?, issued_ms: done.at_ms })
+    }
 }

@@ -1,18 +1,15 @@
 //! Paying, step by step.
 
-use uuid::Uuid;
-
 use super::event::{PaymentConfirmed, PaymentRefused};
-use super::model::{PayRequest, Payment, PaymentStatus};
+use super::model::{PayRequest, Payment, PaymentStatus, Transfer};
 use super::{store, table};
 use crate::app::App;
 use crate::clock::from_millis;
-use crate::concerts;
 use crate::error::{Code, Error};
 use crate::http::identity::{Allowed, Identity, Operators};
 use crate::ids::{ConcertId, PaymentId, TransactionId, UserId};
 use crate::journal::table::recall::Recalled;
-use crate::journal::{Done, IdempotencyKey, Outcome, Request, Step};
+use crate::journal::{Done, IdempotencyKey, Request, Step};
 use crate::metrics;
 use crate::queue;
 use crate::queue::ticket::Ticket;
@@ -20,7 +17,7 @@ use crate::redis::Space;
 use crate::seats;
 use crate::seats::model::Reservation;
 use crate::wallet;
-use crate::wallet::event::PointsReserved;
+use crate::wallet::model::SetAside;
 
 /// The step that sets points aside.
 const RESERVE: u8 = 1;
@@ -28,23 +25,6 @@ const RESERVE: u8 = 1;
 const DECIDE: u8 = 2;
 /// The step that gives points back.
 const VOID: u8 = 3;
-
-/// A payment whose points are set aside, durably.
-#[derive(Clone, Debug)]
-pub struct Transfer {
-    /// The operation.
-    pub op: Uuid,
-    /// What was set aside, and for what.
-    pub points: PointsReserved,
-    /// When, in milliseconds.
-    pub issued_ms: i64,
-}
-
-impl Transfer {
-    fn of(op: Uuid, done: &Done) -> Result<Self, Error> {
-        Ok(Self { op, points: done.facts.first().map_err(Error::internal)?, issued_ms: done.at_ms })
-    }
-}
 
 /// Pays a reservation. True when it was paid by an earlier request with the same key.
 pub async fn pay(
@@ -58,7 +38,10 @@ pub async fn pay(
     let past = app.journal.recall(&request).await?;
     if let Some(decision) = past.iter().find(|step| step.op.step == DECIDE) {
         let decision = Done::recalled(decision.clone());
-        return conclude(app, ticket.user, &decision).await.map(|payment| (payment, true)).map_err(|e| e.replayed(true));
+        return conclude(app, ticket.user, &decision)
+            .await
+            .map(|payment| (payment, true))
+            .map_err(|e| e.replayed(true));
     }
     let _driving = app.driven.drive(request.op);
     let transfer = match past.into_iter().find(|step| step.op.step == RESERVE) {
@@ -80,7 +63,7 @@ pub async fn pay(
     Ok((payment, false))
 }
 
-fn resume(op: Uuid, reserved: Recalled) -> Result<Transfer, Error> {
+fn resume(op: uuid::Uuid, reserved: Recalled) -> Result<Transfer, Error> {
     Transfer::of(op, &Done::recalled(reserved))
 }
 
@@ -101,22 +84,15 @@ async fn payable(app: &App, ticket: &Ticket, body: &PayRequest) -> Result<Reserv
 
 /// Step 1: the points are set aside.
 async fn reserve(app: &App, request: &Request, reservation: &Reservation) -> Result<Transfer, Error> {
-    let (transaction, payment) = (TransactionId::mint(), PaymentId::mint());
-    let (user, amount) = (reservation.user_id, reservation.amount);
-    let script = |space: &Space| wallet::store::Reserve {
-        balances: wallet::store::balances(space),
-        reserved: wallet::store::reserved(space),
-        transfers: wallet::store::transfers(space),
-        ages: wallet::store::ages(space),
-        user,
-        amount,
-        transaction,
-        payment,
+    let aside = SetAside {
+        user: reservation.user_id,
+        amount: reservation.amount,
+        transaction: TransactionId::mint(),
+        payment: PaymentId::mint(),
         reservation: reservation.reservation_id,
         concert: reservation.concert_id,
     };
-    let shard = app.journal.shards.of(user.uuid());
-    let done = app.journal.perform_in_turn(shard, request, script).await?.done()?;
+    let done = wallet::ops::reserve(app, request, &aside).await?;
     Transfer::of(request.op, &done)
 }
 
@@ -124,55 +100,22 @@ async fn reserve(app: &App, request: &Request, reservation: &Reservation) -> Res
 async fn decide(app: &App, transfer: &Transfer) -> Result<Done, Error> {
     let points = &transfer.points;
     let reservation = seats::table::reservation(&app.pool, points.reservation).await?;
-    let reservation =
-        reservation.ok_or_else(|| Error::internal(format_args!("{} is not in postgres", points.reservation)))?;
-    let (concert, show) = (points.concert, reservation.show_id);
-    let queue = concert.into();
-    let list = reservation.seat_numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let script = |space: &Space| store::Decide {
-        decided: store::decided(space),
-        state: seats::store::state(space, show),
-        taken: seats::store::taken(space, show),
-        users: seats::store::users(space, show),
-        free: concerts::store::free(space, concert),
-        holds: seats::store::holds(space, concert),
-        holders: seats::store::holders(space, concert),
-        deadlines: seats::store::deadlines(space),
-        room: queue::store::room(space, queue),
-        passes: queue::store::passes(space, queue),
-        active: queue::store::active(space, queue),
-        fresh: queue::store::fresh(space, queue),
-        ended: queue::store::ended(space, queue),
-        queue,
-        concert,
-        show,
-        seats: list.clone(),
-        user: points.user,
-        reservation: points.reservation,
-        payment: points.payment,
-        amount: points.amount,
-        balance: points.balance,
-        deadline: reservation.expires_at.timestamp_millis(),
-        issued: transfer.issued_ms,
-    };
-    let step = Step::exempt(transfer.op, DECIDE);
-    app.journal.step(app.journal.shards.of(concert.uuid()), &step, script).await?.done()
-}
-
-/// Step 2 where nobody drives the payment: no, unless something was decided.
-pub async fn abort(app: &App, transfer: &Transfer) -> Result<Done, Error> {
-    let points = &transfer.points;
-    let script = |space: &Space| store::Abort {
-        decided: store::decided(space),
-        reservation: points.reservation,
-        payment: points.payment,
-        concert: points.concert,
-    };
+    let reservation = reservation
+        .ok_or_else(|| Error::internal(format_args!("{} is not in postgres", points.reservation)))?;
+    let script = |space: &Space| store::decide(space, transfer, &reservation);
     let step = Step::exempt(transfer.op, DECIDE);
     app.journal.step(app.journal.shards.of(points.concert.uuid()), &step, script).await?.done()
 }
 
-/// What follows from a durable decision: yes is told; after a no the points go back, durably, and then it is told.
+/// Step 2 where nobody drives the payment: no, unless something was decided.
+pub async fn abort(app: &App, transfer: &Transfer) -> Result<Done, Error> {
+    let step = Step::exempt(transfer.op, DECIDE);
+    let shard = app.journal.shards.of(transfer.points.concert.uuid());
+    app.journal.step(shard, &step, |space| store::abort(space, transfer)).await?.done()
+}
+
+/// What follows from a durable decision: yes is told; after a no the points go back, durably, and then it is
+/// told.
 pub async fn conclude(app: &App, user: UserId, decision: &Done) -> Result<Payment, Error> {
     if let Some(fact) = decision.facts.find::<PaymentConfirmed>().map_err(Error::internal)? {
         if !decision.replayed {
@@ -193,33 +136,11 @@ pub async fn conclude(app: &App, user: UserId, decision: &Done) -> Result<Paymen
         });
     }
     let fact: PaymentRefused = decision.facts.first().map_err(Error::internal)?;
-    void(app, user, &fact).await?;
+    wallet::ops::void(app, user, fact.payment, &Step::exempt(fact.transfer, VOID)).await?;
     let code = Code::from_word(&fact.code.0)
         .ok_or_else(|| Error::internal(format_args!("a payment was refused as {:?}", fact.code)))?;
     metrics::payment_refused(code.word());
     Err(Error::refused(code))
-}
-
-/// Step 3: the points go back. Nothing is left to do where they did.
-async fn void(app: &App, user: UserId, refused: &PaymentRefused) -> Result<(), Error> {
-    let script = |space: &Space| wallet::store::Void {
-        balances: wallet::store::balances(space),
-        reserved: wallet::store::reserved(space),
-        transfers: wallet::store::transfers(space),
-        ages: wallet::store::ages(space),
-        transaction: TransactionId::mint(),
-        payment: refused.payment,
-    };
-    let step = Step::exempt(refused.transfer, VOID);
-    match app.journal.step(app.journal.shards.of(user.uuid()), &step, script).await? {
-        Outcome::Done(_) => Ok(()),
-        Outcome::Refused(reply) if reply.word() == "closed" => {
-            let voided = app.journal.steps_of(refused.transfer).await?.iter().any(|step| step.op.step == VOID);
-            let missing = || Error::outcome_unknown("the points are neither set aside nor back yet");
-            if voided { Ok(()) } else { Err(missing()) }
-        }
-        Outcome::Refused(reply) => Err(crate::journal::refusal(&reply)),
-    }
 }
 
 /// A payment that this user may see.

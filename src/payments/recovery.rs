@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use super::ops::{Transfer, abort, conclude};
+use super::model::Transfer;
+use super::ops::{abort, conclude};
 use super::{store, table};
 use crate::app::App;
 use crate::error::Error;

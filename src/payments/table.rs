@@ -5,8 +5,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::event::{PaymentConfirmed, PaymentEvent};
-use super::model::{Payment, PaymentStatus};
-use super::ops::Transfer;
+use super::model::{Payment, PaymentStatus, Transfer};
 use super::store;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
@@ -74,7 +73,8 @@ impl Changes {
         let rows = &self.paid;
         sqlx::query(
             "insert into payments (payment_id, reservation_id, user_id, amount, balance_after, paid_at)
-             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::timestamptz[])",
+             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[],
+                 $6::timestamptz[])",
         )
         .bind(rows.iter().map(|(_, r)| r.payment).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.reservation).collect::<Vec<_>>())
@@ -99,8 +99,9 @@ impl Changes {
             "insert into decisions (op, shard, concert_id, decision, epoch, seq, h, facts, at, closed_at)
              select op, shard, concert_id, decision, epoch, seq, h, facts, at,
                  case when decision = 'C' then now() end
-             from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-                 $8::text[], $9::timestamptz[]) as d(op, shard, concert_id, decision, epoch, seq, h, facts, at)",
+             from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[],
+                 $7::text[], $8::text[], $9::timestamptz[])
+                 as d(op, shard, concert_id, decision, epoch, seq, h, facts, at)",
         )
         .bind(rows.iter().map(|r| r.op).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.shard.as_i32()).collect::<Vec<_>>())
@@ -135,8 +136,14 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     Ok(())
 }
 
-/// Transfers of a user's shard that are durable for long and not finished: undecided, or refused and not given back.
-pub async fn abandoned(pool: &PgPool, shard: Shard, older_ms: i64, limit: i64) -> Result<Vec<Transfer>, Error> {
+/// Transfers of a user's shard that are durable for long and not finished: undecided, or refused and not
+/// given back.
+pub async fn abandoned(
+    pool: &PgPool,
+    shard: Shard,
+    older_ms: i64,
+    limit: i64,
+) -> Result<Vec<Transfer>, Error> {
     let rows = sqlx::query(
         "select op, payment_id, user_id, reservation_id, concert_id, amount, balance_after, issued_at
          from transfers
@@ -190,7 +197,8 @@ pub async fn drop_decisions(pool: &PgPool, ops: &[Uuid]) -> Result<(), Error> {
 fn payment_of(row: &sqlx::postgres::PgRow) -> Result<Payment, Error> {
     let points = |column: &str| -> Result<Points, Error> {
         let stored: i64 = row.try_get(column)?;
-        Points::new(stored).ok_or_else(|| Error::internal(format_args!("postgres holds {stored} as {column}")))
+        Points::new(stored)
+            .ok_or_else(|| Error::internal(format_args!("postgres holds {stored} as {column}")))
     };
     Ok(Payment {
         payment_id: row.try_get("payment_id")?,
@@ -252,7 +260,8 @@ pub async fn decisions_not_followed(pg: &mut PgConnection, shard: Shard) -> Resu
     let rows = sqlx::query(
         "select d.op from decisions d left join transfers t on t.op = d.op
          where d.shard = $1 and not coalesce(
-             case d.decision when 'C' then t.state = 'POSTED' else t.state in ('PENDING', 'VOIDED') end, false)",
+             case d.decision when 'C' then t.state = 'POSTED' else t.state in ('PENDING', 'VOIDED') end,
+             false)",
     )
     .bind(shard.as_i32())
     .fetch_all(pg)

@@ -37,23 +37,36 @@ pub fn stream(app: AppState, ticket: Ticket) -> impl Stream<Item = Result<Event,
 }
 
 /// Waits until there is something to say.
-async fn next(app: &AppState, ticket: Ticket, mut last: Option<PlaceView>, said: Instant) -> Option<(Event, Stage)> {
+async fn next(
+    app: &AppState,
+    ticket: Ticket,
+    mut last: Option<PlaceView>,
+    said: Instant,
+) -> Option<(Event, Stage)> {
     loop {
         if last.is_some() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         match ops::poll(app, &ticket).await {
-            Ok(view) if view.status == PlaceStatus::Active => return Some((event("active", &view), Stage::Ended)),
+            Ok(view) if view.status == PlaceStatus::Active => {
+                return Some((event("active", &view), Stage::Ended));
+            }
             Ok(view) => {
                 let news = last.as_ref().is_none_or(|last| last.position != view.position);
                 if news || view.token.is_some() || said.elapsed() >= SAY_EVERY {
                     let said = Instant::now();
-                    return Some((event("position", &view), Stage::Looking { ticket, last: Some(view), said }));
+                    return Some((
+                        event("position", &view),
+                        Stage::Looking { ticket, last: Some(view), said },
+                    ));
                 }
                 last = Some(view);
             }
             Err(error) if error.code() == Code::QueueTicketGone => {
-                return Some((event("gone", &serde_json::json!({"code": "queue_ticket_gone"})), Stage::Ended));
+                return Some((
+                    event("gone", &serde_json::json!({"code": "queue_ticket_gone"})),
+                    Stage::Ended,
+                ));
             }
             // A shard that is being rebuilt comes back; the stream waits with it.
             Err(Error::Unavailable(..)) => tokio::time::sleep(LOOK_EVERY).await,

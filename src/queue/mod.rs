@@ -1,16 +1,16 @@
 //! The waiting room: a fair line, let in at the rate and up to the number that the shop can bear.
 //!
-//! Decided in the queue's shard. What must always hold: one entry a user; admission in number order; no window of
-//! a second admits more than the rate, whoever ticks; never more than `maxActive` are in; a place survives a
-//! restart of anything and, by its signed ticket, a loss of Redis.
+//! Decided in the queue's shard. What must always hold: one entry a user; admission in number order; no
+//! window of a second admits more than the rate, whoever ticks; never more than `maxActive` are in; a place
+//! survives a restart of anything and, by its signed ticket, a loss of Redis.
 //!
 //! A place is WAITING, then ACTIVE (a pass), then gone: left, lapsed (three silent minutes), expired, unused
 //! (a minute after admission), spent by a payment, or closed with the queue.
 //!
-//! Keys of a queue: `room` (settings and counter), `waiting` and `seen` (a member a waiter), `passes`, `active`
-//! and `fresh` (a member a pass), `buffer` (soft changes until the next tick), `log` (admissions of the last
-//! second, or ten for slow queues), `ended` (a field a user whose place ended after a loss). Of a shard: `busy` (queues
-//! in which something goes on).
+//! Keys of a queue: `room` (settings and counter), `waiting` and `seen` (a member a waiter), `passes`,
+//! `active` and `fresh` (a member a pass), `buffer` (soft changes until the next tick), `log` (admissions of
+//! the last second, or ten for slow queues), `ended` (a field a user whose place ended after a loss). Of a
+//! shard: `busy` (queues in which something goes on).
 
 pub mod event;
 pub mod live;

@@ -83,10 +83,34 @@ pub struct CreateQueue {
     #[garde(custom(is_name))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
+    /// People let in a second, 0..=100 000; below 10 with at most one decimal, else whole.
+    #[garde(custom(is_rate))]
+    #[schema(minimum = 0, maximum = 100_000)]
+    pub admit_per_second: f64,
+    /// People who may be in at once.
+    #[garde(range(min = 0, max = PEOPLE_MAX))]
+    #[schema(minimum = 0, maximum = 10_000_000)]
+    pub max_active: i64,
+    /// How long a pass lasts.
+    #[garde(range(min = 1, max = ACTIVE_SECONDS_MAX))]
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub active_seconds: i64,
+    /// People who may wait at once; no limit when absent.
+    #[garde(inner(range(min = 0, max = PEOPLE_MAX)))]
+    #[schema(minimum = 0, maximum = 10_000_000)]
+    pub max_waiting: Option<i64>,
+}
+
+impl CreateQueue {
     /// How fast and how many.
-    #[serde(flatten)]
-    #[garde(dive)]
-    pub settings: QueueSettings,
+    pub fn settings(&self) -> QueueSettings {
+        QueueSettings {
+            admit_per_second: self.admit_per_second,
+            max_active: self.max_active,
+            active_seconds: self.active_seconds,
+            max_waiting: self.max_waiting,
+        }
+    }
 }
 
 /// `PUT /v1/queues/{queueId}`: what is absent stays; `maxWaiting: null` lifts the limit.
@@ -184,8 +208,8 @@ pub fn rate(tenths: i64) -> f64 {
     tenths as f64 / 10.0
 }
 
-/// Between two polls: a second near the head, fifteen far from it, spread so that a crowd does not come at once.
-/// `spread` is 0.0..1.0.
+/// Between two polls: a second near the head, fifteen far from it, spread so that a crowd does not come at
+/// once. `spread` is 0.0..1.0.
 pub fn poll_after_ms(position: i64, spread: f64) -> i64 {
     let base = (POLL_NEAR_MS + position.saturating_mul(POLL_MS_A_PLACE)).clamp(POLL_NEAR_MS, POLL_FAR_MS);
     let reach = base * POLL_JITTER_PERCENT / 100;

@@ -2,8 +2,8 @@
 
 use super::event::QueueChanged;
 use super::model::{
-    ChangeQueue, CreateQueue, PlaceStatus, PlaceView, Queue, QueueState, estimated_wait_seconds, poll_after_ms,
-    rate, tenths,
+    ChangeQueue, CreateQueue, PlaceStatus, PlaceView, Queue, QueueState, estimated_wait_seconds,
+    poll_after_ms, rate,
 };
 use super::store;
 use super::ticket::Ticket;
@@ -11,7 +11,6 @@ use crate::app::App;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
 use crate::ids::{QueueId, UserId};
-use crate::journal::facts::Text;
 use crate::journal::{IdempotencyKey, Request, refusal};
 use crate::metrics;
 use crate::redis::{Reply, Shard, Space};
@@ -27,19 +26,7 @@ pub fn shard(app: &App, queue: QueueId) -> Shard {
 /// Takes a place, or finds it. True when it is new.
 pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView, bool), Error> {
     let gate = app.config.join_busy_after.as_millis();
-    let script = |space: &Space| store::Join {
-        room: store::room(space, queue),
-        waiting: store::waiting(space, queue),
-        seen: store::seen(space, queue),
-        passes: store::passes(space, queue),
-        active: store::active(space, queue),
-        buffer: store::buffer(space, queue),
-        busy: store::busy(space),
-        queue,
-        user,
-        gate,
-    };
-    let reply = app.journal.ask(shard(app, queue), script).await?;
+    let reply = app.journal.ask(shard(app, queue), |space| store::join(space, queue, user, gate)).await?;
     let new = reply.word() == "joined";
     let status = match reply.word() {
         "joined" | "found" => PlaceStatus::Waiting,
@@ -60,8 +47,8 @@ fn sign(app: &App, queue: QueueId, user: UserId, number: i64) -> String {
     app.tickets.sign(&Ticket { user, queue, number, epoch, issued_ms: app.clock.now_ms() })
 }
 
-/// A place for people. `detail` is the position while waiting, the end of the pass in milliseconds when in; pace
-/// and rate stand in the reply from `pace_at`.
+/// A place for people. `detail` is the position while waiting, the end of the pass in milliseconds when in;
+/// pace and rate stand in the reply from `pace_at`.
 fn place(
     queue: QueueId,
     number: i64,
@@ -92,16 +79,7 @@ pub async fn poll(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
     if ticket.is_expired(app.clock.now_ms()) {
         return Err(Error::refused(Code::QueueTicketGone));
     }
-    let script = |space: &Space| store::Poll {
-        room: store::room(space, queue),
-        waiting: store::waiting(space, queue),
-        passes: store::passes(space, queue),
-        active: store::active(space, queue),
-        ended: store::ended(space, queue),
-        user,
-        number,
-    };
-    let mut reply = app.journal.ask(shard(app, queue), script).await?;
+    let mut reply = app.journal.ask(shard(app, queue), |space| store::poll(space, ticket)).await?;
     let lost = reply.word() == "lost";
     if lost {
         reply = restore(app, ticket).await?;
@@ -118,44 +96,15 @@ pub async fn poll(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
 }
 
 async fn restore(app: &App, ticket: &Ticket) -> Result<Reply, Error> {
-    let (queue, user, number) = (ticket.queue, ticket.user, ticket.number);
-    let script = |space: &Space| store::Restore {
-        room: store::room(space, queue),
-        waiting: store::waiting(space, queue),
-        seen: store::seen(space, queue),
-        passes: store::passes(space, queue),
-        active: store::active(space, queue),
-        ended: store::ended(space, queue),
-        buffer: store::buffer(space, queue),
-        busy: store::busy(space),
-        queue,
-        user,
-        number,
-    };
-    app.journal.ask(shard(app, queue), script).await
+    app.journal.ask(shard(app, ticket.queue), |space| store::restore(space, ticket)).await
 }
 
 /// Gives a place or a pass up.
 pub async fn leave(app: &App, ticket: &Ticket) -> Result<(), Error> {
-    let (queue, user, number) = (ticket.queue, ticket.user, ticket.number);
     if ticket.is_expired(app.clock.now_ms()) {
         return Err(Error::refused(Code::QueueTicketGone));
     }
-    let script = |space: &Space| store::Leave {
-        room: store::room(space, queue),
-        waiting: store::waiting(space, queue),
-        seen: store::seen(space, queue),
-        passes: store::passes(space, queue),
-        active: store::active(space, queue),
-        fresh: store::fresh(space, queue),
-        ended: store::ended(space, queue),
-        buffer: store::buffer(space, queue),
-        busy: store::busy(space),
-        queue,
-        user,
-        number,
-    };
-    let reply = app.journal.ask(shard(app, queue), script).await?;
+    let reply = app.journal.ask(shard(app, ticket.queue), |space| store::leave(space, ticket)).await?;
     if reply.word() == "done" { Ok(()) } else { Err(refusal(&reply)) }
 }
 
@@ -200,16 +149,8 @@ pub async fn create(
     let request = Request::new(by, "queues.create", "queues", body, key);
     // Minted from the operation, so that a repeat asks the same shard.
     let queue = QueueId::from(request.op);
-    let settings = &body.settings;
-    let script = |space: &Space| store::Create {
-        room: store::room(space, queue),
-        queue,
-        name: Text(body.name.clone()),
-        rate: tenths(settings.admit_per_second),
-        max_active: settings.max_active,
-        active_seconds: settings.active_seconds,
-        max_waiting: settings.max_waiting.map_or_else(String::new, |most| most.to_string()),
-    };
+    let settings = body.settings();
+    let script = |space: &Space| store::create(space, queue, &body.name, &settings);
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
     let made: super::event::QueueCreated = done.facts.first().map_err(Error::internal)?;
     let view = Queue {
@@ -232,32 +173,14 @@ pub async fn change(
     key: Option<IdempotencyKey>,
 ) -> Result<(Queue, bool), Error> {
     let request = Request::new(by, "queues.change", queue, body, key);
-    let text = |value: Option<i64>| value.map_or_else(String::new, |value| value.to_string());
-    let script = |space: &Space| store::Change {
-        room: store::room(space, queue),
-        busy: store::busy(space),
-        queue,
-        state: body.state.map_or("", QueueState::word).to_owned(),
-        rate: text(body.admit_per_second.map(tenths)),
-        max_active: text(body.max_active),
-        active_seconds: text(body.active_seconds),
-        max_waiting: match body.max_waiting {
-            None => String::new(),
-            Some(None) => "none".into(),
-            Some(most) => text(most),
-        },
-    };
+    let script = |space: &Space| store::change(space, queue, body);
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
     let changed: QueueChanged = done.facts.first().map_err(Error::internal)?;
     let view = stats(app, queue).await?;
     let state = QueueState::from_word(&changed.state.0)
         .ok_or_else(|| Error::internal(format_args!("a queue is {:?}", changed.state)))?;
-    let view = Queue {
-        state,
-        max_active: changed.max_active,
-        admit_per_second: rate(changed.rate_tenths),
-        ..view
-    };
+    let view =
+        Queue { state, max_active: changed.max_active, admit_per_second: rate(changed.rate_tenths), ..view };
     Ok((view, done.replayed))
 }
 

@@ -24,7 +24,8 @@ pub async fn create(
     Body(body): Body<CreateQueue>,
 ) -> Result<Answer<Queue>, Error> {
     let key = key.optional()?;
-    let (queue, replayed) = app.run(move |app| async move { ops::create(&app, me.0.user, &body, key).await }).await?;
+    let (queue, replayed) =
+        app.run(move |app| async move { ops::create(&app, me.0.user, &body, key).await }).await?;
     Ok(Answer::created(queue, replayed))
 }
 
@@ -45,25 +46,41 @@ pub async fn change(
     Ok(Answer::ok(queue, replayed))
 }
 
-pub async fn join(State(app): State<AppState>, me: Identity, id: PathId<QueueId>) -> Result<Answer<PlaceView>, Error> {
+pub async fn join(
+    State(app): State<AppState>,
+    me: Identity,
+    id: PathId<QueueId>,
+) -> Result<Answer<PlaceView>, Error> {
     let queue = id.or(Code::QueueNotFound)?;
     let (view, new) = app.run(move |app| async move { ops::join(&app, queue, me.user).await }).await?;
     Ok(if new { Answer::created(view, false) } else { Answer::ok(view, false) }.in_redis())
 }
 
-pub async fn poll(State(app): State<AppState>, id: PathId<QueueId>, token: QueueToken) -> Result<Response, Error> {
+pub async fn poll(
+    State(app): State<AppState>,
+    id: PathId<QueueId>,
+    token: QueueToken,
+) -> Result<Response, Error> {
     let ticket = token.ticket_of(&app, id.ok())?;
     let mut response = Json(ops::poll(&app, &ticket).await?).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-pub async fn events(State(app): State<AppState>, id: PathId<QueueId>, token: QueueToken) -> Result<Response, Error> {
+pub async fn events(
+    State(app): State<AppState>,
+    id: PathId<QueueId>,
+    token: QueueToken,
+) -> Result<Response, Error> {
     let ticket = token.ticket_of(&app, id.ok())?;
     Ok(Sse::new(live::stream(app, ticket)).keep_alive(KeepAlive::default()).into_response())
 }
 
-pub async fn leave(State(app): State<AppState>, id: PathId<QueueId>, token: QueueToken) -> Result<Answer<()>, Error> {
+pub async fn leave(
+    State(app): State<AppState>,
+    id: PathId<QueueId>,
+    token: QueueToken,
+) -> Result<Answer<()>, Error> {
     let ticket = token.ticket_of(&app, id.ok())?;
     app.run(move |app| async move { ops::leave(&app, &ticket).await }).await?;
     Ok(Answer::none(false).in_redis())

@@ -1,6 +1,9 @@
 //! A queue in its shard.
 
+use super::model::{ChangeQueue, QueueSettings, QueueState, tenths};
+use super::ticket::Ticket;
 use crate::ids::{QueueId, UserId};
+use crate::journal::facts::Text;
 use crate::redis::{Key, Space, script};
 
 macro_rules! keys {
@@ -43,7 +46,7 @@ script! {
     Create = "queue/create" {
         keys { room }
         args {
-            queue: QueueId, name: crate::journal::facts::Text, rate: i64, max_active: i64, active_seconds: i64,
+            queue: QueueId, name: Text, rate: i64, max_active: i64, active_seconds: i64,
             max_waiting: String,
         }
     }
@@ -92,4 +95,137 @@ script! {
         keys { room, waiting, seen, passes, active, fresh, ended, buffer, log, busy }
         args { queue: QueueId, limit: usize, lapse_ms: i64, unused_ms: i64, busy_ms: u128 }
     }
+}
+
+/// Makes a queue.
+pub fn create(space: &Space, queue: QueueId, name: &str, settings: &QueueSettings) -> Create {
+    Create {
+        room: room(space, queue),
+        queue,
+        name: Text(name.to_owned()),
+        rate: tenths(settings.admit_per_second),
+        max_active: settings.max_active,
+        active_seconds: settings.active_seconds,
+        max_waiting: or_empty(settings.max_waiting),
+    }
+}
+
+/// A number, or the empty argument.
+pub fn or_empty(value: Option<i64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+/// Changes settings.
+pub fn change(space: &Space, queue: QueueId, change: &ChangeQueue) -> Change {
+    Change {
+        room: room(space, queue),
+        busy: busy(space),
+        queue,
+        state: change.state.map_or("", QueueState::word).to_owned(),
+        rate: or_empty(change.admit_per_second.map(tenths)),
+        max_active: or_empty(change.max_active),
+        active_seconds: or_empty(change.active_seconds),
+        max_waiting: match change.max_waiting {
+            Some(None) => "none".into(),
+            set => or_empty(set.flatten()),
+        },
+    }
+}
+
+/// Takes a place; refused when the shard is behind by more than `gate` milliseconds.
+pub fn join(space: &Space, queue: QueueId, user: UserId, gate: u128) -> Join {
+    Join {
+        room: room(space, queue),
+        waiting: waiting(space, queue),
+        seen: seen(space, queue),
+        passes: passes(space, queue),
+        active: active(space, queue),
+        buffer: buffer(space, queue),
+        busy: busy(space),
+        queue,
+        user,
+        gate,
+    }
+}
+
+/// How a ticket stands.
+pub fn poll(space: &Space, ticket: &Ticket) -> Poll {
+    Poll {
+        room: room(space, ticket.queue),
+        waiting: waiting(space, ticket.queue),
+        passes: passes(space, ticket.queue),
+        active: active(space, ticket.queue),
+        ended: ended(space, ticket.queue),
+        user: ticket.user,
+        number: ticket.number,
+    }
+}
+
+/// Puts a lost place back.
+pub fn restore(space: &Space, ticket: &Ticket) -> Restore {
+    Restore {
+        room: room(space, ticket.queue),
+        waiting: waiting(space, ticket.queue),
+        seen: seen(space, ticket.queue),
+        passes: passes(space, ticket.queue),
+        active: active(space, ticket.queue),
+        ended: ended(space, ticket.queue),
+        buffer: buffer(space, ticket.queue),
+        busy: busy(space),
+        queue: ticket.queue,
+        user: ticket.user,
+        number: ticket.number,
+    }
+}
+
+/// Gives a place up.
+pub fn leave(space: &Space, ticket: &Ticket) -> Leave {
+    Leave {
+        room: room(space, ticket.queue),
+        waiting: waiting(space, ticket.queue),
+        seen: seen(space, ticket.queue),
+        passes: passes(space, ticket.queue),
+        active: active(space, ticket.queue),
+        fresh: fresh(space, ticket.queue),
+        ended: ended(space, ticket.queue),
+        buffer: buffer(space, ticket.queue),
+        busy: busy(space),
+        queue: ticket.queue,
+        user: ticket.user,
+        number: ticket.number,
+    }
+}
+
+/// Journals, ends, admits.
+pub fn tick(space: &Space, queue: QueueId, limits: TickLimits) -> Tick {
+    Tick {
+        room: room(space, queue),
+        waiting: waiting(space, queue),
+        seen: seen(space, queue),
+        passes: passes(space, queue),
+        active: active(space, queue),
+        fresh: fresh(space, queue),
+        ended: ended(space, queue),
+        buffer: buffer(space, queue),
+        log: log(space, queue),
+        busy: busy(space),
+        queue,
+        limit: limits.places,
+        lapse_ms: limits.lapse_ms,
+        unused_ms: limits.unused_ms,
+        busy_ms: limits.busy_ms,
+    }
+}
+
+/// What bounds a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct TickLimits {
+    /// Places that one call admits, ends or journals, each.
+    pub places: usize,
+    /// Nobody polls for so long: the place lapses.
+    pub lapse_ms: i64,
+    /// Nobody uses a new pass for so long: it ends.
+    pub unused_ms: i64,
+    /// Nobody is let in when the shard is behind by more.
+    pub busy_ms: u128,
 }

@@ -132,11 +132,11 @@ impl Changes {
         let rows = &self.created;
         sqlx::query(
             "insert into queues
-                 (queue_id, shard, name, state, rate_tenths, max_active, active_seconds, max_waiting, created_at)
-             select queue_id, shard, name, 'OPEN', rate_tenths, max_active, active_seconds, max_waiting, created_at
-             from unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                 $8::timestamptz[])
-                 as q(queue_id, shard, name, rate_tenths, max_active, active_seconds, max_waiting, created_at)",
+                 (queue_id, shard, name, rate_tenths, max_active, active_seconds, max_waiting, created_at,
+                  state)
+             select *, 'OPEN'
+             from unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+                 $7::bigint[], $8::timestamptz[])",
         )
         .bind(rows.iter().map(|r| r.queue).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.shard.as_i32()).collect::<Vec<_>>())
@@ -179,7 +179,8 @@ impl Changes {
              insert into queue_ends (queue_id, user_id, epoch)
              select distinct e.queue_id, e.user_id, e.epoch from ends e
              where e.counts and exists (select from queue_gaps g where g.queue_id = e.queue_id)
-             on conflict (queue_id, user_id) do update set epoch = greatest(queue_ends.epoch, excluded.epoch)",
+             on conflict (queue_id, user_id)
+                 do update set epoch = greatest(queue_ends.epoch, excluded.epoch)",
         )
         .bind(gone.iter().map(|g| g.0).collect::<Vec<_>>())
         .bind(gone.iter().map(|g| g.1).collect::<Vec<_>>())
@@ -247,9 +248,9 @@ async fn apply_changed(pg: &mut PgConnection, fact: &super::event::QueueChanged)
     Ok(())
 }
 
-/// Part of a rebuild's first step, in its transaction, so that no old writer can add a number after it was read:
-/// numbers above the highest durable one may have been given out. Each gap keeps its own epoch, so gaps are never
-/// made one.
+/// Part of a rebuild's first step, in its transaction, so that no old writer can add a number after it was
+/// read: numbers above the highest durable one may have been given out. Each gap keeps its own epoch, so gaps
+/// are never made one.
 pub async fn record_gaps(pg: &mut PgConnection, shard: Shard, lost_epoch: u64) -> Result<(), Error> {
     sqlx::query(
         "insert into queue_gaps (queue_id, low, high, epoch)
@@ -301,7 +302,10 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader, now_ms: i64, tidy:
 
 /// A shard's queues.
 pub async fn queues(pg: &mut PgConnection, shard: Shard) -> Result<Vec<QueueId>, Error> {
-    let rows = sqlx::query("select queue_id from queues where shard = $1").bind(shard.as_i32()).fetch_all(pg).await?;
+    let rows = sqlx::query("select queue_id from queues where shard = $1")
+        .bind(shard.as_i32())
+        .fetch_all(pg)
+        .await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
@@ -322,7 +326,10 @@ async fn load_room(
         ("rate", rate.to_string()),
         ("max_active", number("max_active")?.to_string()),
         ("active_ms", (number("active_seconds")? * 1_000).to_string()),
-        ("max_waiting", row.try_get::<Option<i64>, _>("max_waiting")?.map_or_else(String::new, |m| m.to_string())),
+        (
+            "max_waiting",
+            row.try_get::<Option<i64>, _>("max_waiting")?.map_or_else(String::new, |m| m.to_string()),
+        ),
         ("number", number("number")?.to_string()),
         ("closed_below", number("closed_below")?.to_string()),
         ("gaps", row.try_get("gaps")?),
@@ -353,10 +360,11 @@ async fn load_places(
     loader.declare(&waiting, Content::sorted());
     loader.declare(&active, Content::sorted());
     loader.declare(&passes, Content::hash());
-    let mut rows =
-        sqlx::query("select number, user_id, deadline_ms from queue_places where queue_id = $1 order by number desc")
-            .bind(queue)
-            .fetch(pg);
+    let mut rows = sqlx::query(
+        "select number, user_id, deadline_ms from queue_places where queue_id = $1 order by number desc",
+    )
+    .bind(queue)
+    .fetch(pg);
     while let Some(row) = rows.try_next().await? {
         let (number, user): (i64, UserId) = (row.try_get(0)?, row.try_get(1)?);
         match row.try_get::<Option<i64>, _>(2)? {

@@ -76,24 +76,14 @@ async fn busy(app: &App, shard: Shard) -> Result<Vec<QueueId>, Error> {
 
 /// Ticks one queue until nothing is left of what one call may do.
 pub async fn tick(app: &App, queue: QueueId) -> Result<(), Error> {
+    let limits = store::TickLimits {
+        places: LIMIT,
+        lapse_ms: LAPSE_MS,
+        unused_ms: UNUSED_MS,
+        busy_ms: app.config.busy_after.as_millis(),
+    };
     for _ in 0..CALLS_MAX {
-        let script = |space: &Space| store::Tick {
-            room: store::room(space, queue),
-            waiting: store::waiting(space, queue),
-            seen: store::seen(space, queue),
-            passes: store::passes(space, queue),
-            active: store::active(space, queue),
-            fresh: store::fresh(space, queue),
-            ended: store::ended(space, queue),
-            buffer: store::buffer(space, queue),
-            log: store::log(space, queue),
-            busy: store::busy(space),
-            queue,
-            limit: LIMIT,
-            lapse_ms: LAPSE_MS,
-            unused_ms: UNUSED_MS,
-            busy_ms: app.config.busy_after.as_millis(),
-        };
+        let script = |space: &Space| store::tick(space, queue, limits);
         match app.journal.unawaited(super::ops::shard(app, queue), script).await? {
             Outcome::Done(done) if measure(&done)? + 1 >= LIMIT => {}
             Outcome::Done(_) | Outcome::Refused(_) => break,

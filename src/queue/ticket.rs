@@ -70,7 +70,8 @@ impl Tickets {
 
     /// The ticket, if we signed it.
     pub fn read(&self, token: &str) -> Option<Ticket> {
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() == BODY_BYTES + TAG_BYTES)?;
+        let bytes =
+            URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() == BODY_BYTES + TAG_BYTES)?;
         let (body, tag) = bytes.split_at(BODY_BYTES);
         let expected = hmac::sign(&self.key, body);
         aws_lc_rs::constant_time::verify_slices_are_equal(&expected.as_ref()[..TAG_BYTES], tag).ok()?;

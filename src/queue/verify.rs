@@ -33,7 +33,9 @@ fn apply(expected: &mut Contents, space: &Space, queue: QueueId, event: &str) {
             if let Some(Content::Sorted(waiting)) = expected.get_mut(store::waiting(space, queue).as_str()) {
                 waiting.retain(|_, place| place.to_string() != number);
             }
-            let Some(Content::Hash(passes)) = expected.get_mut(store::passes(space, queue).as_str()) else { return };
+            let Some(Content::Hash(passes)) = expected.get_mut(store::passes(space, queue).as_str()) else {
+                return;
+            };
             let users: Vec<String> =
                 passes.iter().filter(|(_, pass)| *pass == number).map(|(user, _)| user.clone()).collect();
             passes.retain(|_, pass| pass != number);

@@ -113,7 +113,12 @@ impl Redis {
     }
 
     /// Calls with the usual time-out.
-    pub async fn call_quick(&self, source: &Source, keys: Vec<Key>, args: Vec<String>) -> Result<Reply, RedisError> {
+    pub async fn call_quick(
+        &self,
+        source: &Source,
+        keys: Vec<Key>,
+        args: Vec<String>,
+    ) -> Result<Reply, RedisError> {
         self.call(source, keys, args, COMMAND_TIMEOUT).await
     }
 
@@ -125,7 +130,8 @@ impl Redis {
         timeout: Duration,
     ) -> Result<Reply, RedisError> {
         let script = self.scripts.get(source.name);
-        let script = script.ok_or_else(|| RedisError::Broken(format!("script {} is not loaded", source.name)))?;
+        let script =
+            script.ok_or_else(|| RedisError::Broken(format!("script {} is not loaded", source.name)))?;
         let mut values = Vec::with_capacity(2 + keys.len() + args.len());
         values.push(Value::from(script.sha.as_str()));
         values.push(Value::from(keys.len() as i64));
@@ -147,15 +153,26 @@ impl Redis {
         Err(RedisError::Refused("TRYAGAIN: the slot is being moved".into()))
     }
 
-    async fn send(&self, command: &'static str, args: Vec<Value>, timeout: Duration) -> Result<Value, RedisError> {
-        send(&self.commands, CustomCommand::new_static(command, ClusterHash::Offset(2), false), args, timeout).await
+    async fn send(
+        &self,
+        command: &'static str,
+        args: Vec<Value>,
+        timeout: Duration,
+    ) -> Result<Value, RedisError> {
+        send(&self.commands, CustomCommand::new_static(command, ClusterHash::Offset(2), false), args, timeout)
+            .await
     }
 
     /// Any other command, by name; the key, if any, is the first argument.
     pub async fn command(&self, command: &'static str, args: &[&str]) -> Result<Value, RedisError> {
         let args = args.iter().map(|arg| Value::from(*arg)).collect();
-        send(&self.commands, CustomCommand::new_static(command, ClusterHash::FirstKey, false), args, COMMAND_TIMEOUT)
-            .await
+        send(
+            &self.commands,
+            CustomCommand::new_static(command, ClusterHash::FirstKey, false),
+            args,
+            COMMAND_TIMEOUT,
+        )
+        .await
     }
 
     /// New entries of several streams of one server, after the given ids; waits up to `block` for the first.
@@ -210,7 +227,10 @@ impl Redis {
     /// Who answers.
     pub async fn identity(&self) -> Result<ServerIdentity, RedisError> {
         let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-        let info = send(&self.commands, command, Vec::new(), COMMAND_TIMEOUT).await?.into_string().unwrap_or_default();
+        let info = send(&self.commands, command, Vec::new(), COMMAND_TIMEOUT)
+            .await?
+            .into_string()
+            .unwrap_or_default();
         let field = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.unwrap_or_default().to_owned()
@@ -264,7 +284,9 @@ async fn send(
     }
     let client = client.with_options(&Options { timeout: Some(timeout), ..Options::default() });
     client.custom(command, args).await.map_err(|error| match error.kind() {
-        ErrorKind::Backpressure | ErrorKind::Routing | ErrorKind::Config => RedisError::Away(error.to_string()),
+        ErrorKind::Backpressure | ErrorKind::Routing | ErrorKind::Config => {
+            RedisError::Away(error.to_string())
+        }
         ErrorKind::Timeout | ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Protocol => {
             RedisError::Unknown(error.to_string())
         }

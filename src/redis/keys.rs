@@ -1,8 +1,8 @@
 //! The key grammar: `<prefix>:{sNN}:<epoch>:<feature>:<id>:<part>`.
 //!
-//! The shard is the hash tag, so all keys of a shard share one slot of a cluster. The epoch stands in the name,
-//! so a late write of an old epoch lands on dead keys and nothing is ever cleared in place. Only the shard's
-//! `meta` has no epoch: it is what says which epoch is alive.
+//! The shard is the hash tag, so all keys of a shard share one slot of a cluster. The epoch stands in the
+//! name, so a late write of an old epoch lands on dead keys and nothing is ever cleared in place. Only the
+//! shard's `meta` has no epoch: it is what says which epoch is alive.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! The only place that names the Redis client, so that it can be replaced.
 //!
 //! What must always hold: no command waits without a limit; a reconnection is tried for ever; a command whose
-//! answer did not come is an *unknown* outcome (the client sends what was in flight again after a reconnection,
-//! which is why every write script carries its operation); a script that Redis does not know is sent whole, once.
+//! answer did not come is an *unknown* outcome (the client sends what was in flight again after a
+//! reconnection, which is why every write script carries its operation); a script that Redis does not know is
+//! sent whole, once.
 
 mod connection;
 pub mod keys;
@@ -12,8 +13,8 @@ pub mod script;
 pub use connection::{Redis, StreamEntry};
 pub use keys::{Key, Shard, Space};
 pub use reply::Reply;
-pub use script::{Script, Scripts, Source};
 pub(crate) use script::script;
+pub use script::{Script, Scripts, Source};
 
 use std::fmt;
 

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! `USES` puts the named files of `lua/lib` in front; their KEYS and ARGV come first. From all of these the
-//! composer writes `local balances, … = KEYS[4], …`, so a name cannot stand for another position than it says.
-//! [`script!`] declares the Rust side; a contract test compares the two.
+//! composer writes `local balances, … = KEYS[4], …`, so a name cannot stand for another position than it
+//! says. [`script!`] declares the Rust side; a contract test compares the two.
 
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ pub trait Script: Send + 'static {
     fn parts(self) -> (Vec<Key>, Vec<String>);
 }
 
-/// Declares a call of a script: `script! { /// doc  pub Charge = "wallet/charge" { keys { … } args { … } } }`.
+/// Declares a call of a script: `script! { /// doc pub Charge = "wallet/charge" { keys { … } args { … } } }`.
 macro_rules! script {
     ($($(#[$doc:meta])* $name:ident = $path:literal {
         keys { $($key:ident),* $(,)? }
@@ -177,8 +177,8 @@ fn compose(name: &str, text: &str) -> Result<String, String> {
     Ok(whole)
 }
 
-/// Names that a piece of Lua declares outside of all blocks. One that hides a key would make a script write to a
-/// key that nobody declared.
+/// Names that a piece of Lua declares outside of all blocks. One that hides a key would make a script write
+/// to a key that nobody declared.
 fn top_level_names(text: &str) -> impl Iterator<Item = String> {
     let declared = text.lines().filter_map(|line| line.strip_prefix("local "));
     declared.flat_map(|rest| {

@@ -1,5 +1,5 @@
-//! Jobs of the calendar. The scheduler is an alarm only: it fires on every instance and forgets what it missed, so
-//! each run is claimed in Postgres, and the last hour is run once at the start.
+//! Jobs of the calendar. The scheduler is an alarm only: it fires on every instance and forgets what it
+//! missed, so each run is claimed in Postgres, and the last hour is run once at the start.
 
 use chrono::{DateTime, DurationRound, Utc};
 use tokio_cron_scheduler::{Job, JobScheduler};

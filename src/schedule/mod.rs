@@ -16,8 +16,9 @@ use crate::app::{App, AppState, database_options};
 use crate::error::Error;
 use crate::ids::InstanceId;
 use crate::journal::keeper::Keeper;
+use crate::journal::positions::Positions;
 use crate::journal::table::cursor;
-use crate::journal::writer::{Positions, Writer, ack_channel};
+use crate::journal::writer::{Writer, ack_channel};
 use crate::journal::{ack, lease};
 use crate::redis::Shard;
 use crate::{metrics, payments, queue, seats, wallet};
@@ -47,9 +48,15 @@ impl Background {
         let (ticks, writing) = (TaskTracker::new(), TaskTracker::new());
         let (own, owned) = watch::channel(BTreeSet::new());
         let positions = Arc::new(Positions::default());
-        writing.spawn(lease::keep(app.pool.clone(), app.me, own, stop_writing.clone()));
+        if app.config.sabotage.owns_all() {
+            own.send_replace(app.journal.shards.all().collect());
+        } else {
+            writing.spawn(lease::keep(app.pool.clone(), app.me, own, stop_writing.clone()));
+        }
         writing.spawn(write(app.clone(), owned.clone(), positions.clone(), stop_writing.clone()));
-        ticks.spawn(until(stop_ticks.clone(), hear_acks(app.clone())));
+        if !app.config.sabotage.is_deaf() {
+            ticks.spawn(until(stop_ticks.clone(), hear_acks(app.clone())));
+        }
         ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
         ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
@@ -62,7 +69,8 @@ impl Background {
         Self { ticks, stop_ticks, writing, stop_writing, positions, owned }
     }
 
-    /// Starts it all when no instance is alive; else only what hears of acknowledgements. For commands that write.
+    /// Starts it all when no instance is alive; else only what hears of acknowledgements. For commands that
+    /// write.
     pub async fn start_if_alone(app: &AppState) -> Result<Self, Error> {
         if !crate::journal::table::lease::is_anybody_alive(&app.pool).await? {
             return Ok(Self::start(app));
@@ -104,7 +112,7 @@ impl Background {
         for shard in shards {
             let Some(position) = self.positions.get(*shard) else { continue };
             if let Err(error) = self.tidy(app, *shard, position.cursor.epoch).await {
-                tracing::warn!(%shard, %error, "the shard is not left tidy; the next start looks for what was lost");
+                tracing::warn!(%shard, %error, "not left tidy: the next start looks for what was lost");
             }
         }
     }
@@ -166,7 +174,7 @@ async fn keep(app: AppState, shard: Shard, owned: lease::Owned, positions: Arc<P
     loop {
         ticks.tick().await;
         let owns = owned.borrow().contains(&shard);
-        if !(owns || app.config.ticks_all) {
+        if !(owns || app.config.sabotage.ticks_all()) {
             continue;
         }
         let lives = if owns { keeper.look().await } else { Ok(app.journal.shards.known(shard).1) };

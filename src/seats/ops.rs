@@ -7,7 +7,6 @@ use super::model::{Reservation, ReservationStatus, ReserveRequest, Seats};
 use super::{store, table};
 use crate::app::App;
 use crate::clock::from_millis;
-use crate::concerts;
 use crate::error::{Code, Error};
 use crate::http::identity::{Allowed, Identity, Operators};
 use crate::ids::{ConcertId, ReservationId};
@@ -19,7 +18,7 @@ use crate::redis::Space;
 
 /// The free seats of a day, for who is in.
 pub async fn read(app: &App, ticket: &Ticket, date: NaiveDate) -> Result<Seats, Error> {
-    let (concert, user, number) = (ConcertId::from(ticket.queue), ticket.user, ticket.number);
+    let concert = ConcertId::from(ticket.queue);
     let show = match app.catalog.show(&app.pool, concert, date).await {
         Ok(show) => show,
         // Who is not in learns that first.
@@ -28,23 +27,12 @@ pub async fn read(app: &App, ticket: &Ticket, date: NaiveDate) -> Result<Seats, 
             return Err(error);
         }
     };
-    let script = |space: &Space| store::Read {
-        room: queue::store::room(space, ticket.queue),
-        waiting: queue::store::waiting(space, ticket.queue),
-        passes: queue::store::passes(space, ticket.queue),
-        active: queue::store::active(space, ticket.queue),
-        ended: queue::store::ended(space, ticket.queue),
-        shows: concerts::store::shows(space, concert),
-        taken: store::taken(space, show.show_id),
-        user,
-        number,
-        show: show.show_id,
-    };
-    let reply = app.journal.ask(app.journal.shards.of(concert.uuid()), script).await?;
+    let shard = app.journal.shards.of(concert.uuid());
+    let reply = app.journal.ask(shard, |space| store::read(space, ticket, &show)).await?;
     if reply.word() != "done" {
         return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
     }
-    app.presence.mark(ticket.queue, user);
+    app.presence.mark(ticket.queue, ticket.user);
     let taken = reply.bytes(0)?;
     Ok(Seats {
         date,
@@ -67,9 +55,9 @@ pub async fn reserve(
     body: &ReserveRequest,
     key: IdempotencyKey,
 ) -> Result<(Reservation, bool), Error> {
-    let (concert, user) = (body.concert_id, ticket.user);
+    let concert = body.concert_id;
     let seats = body.seats()?;
-    let request = Request::new(user, "reservations.create", concert, body, Some(key));
+    let request = Request::new(ticket.user, "reservations.create", concert, body, Some(key));
     let show = match app.catalog.show(&app.pool, concert, body.date).await {
         Ok(show) => show,
         Err(error) => {
@@ -77,34 +65,9 @@ pub async fn reserve(
             return Err(error);
         }
     };
-    let reservation = ReservationId::mint();
-    let list = seats.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let script = |space: &Space| store::Hold {
-        room: queue::store::room(space, ticket.queue),
-        waiting: queue::store::waiting(space, ticket.queue),
-        passes: queue::store::passes(space, ticket.queue),
-        active: queue::store::active(space, ticket.queue),
-        fresh: queue::store::fresh(space, ticket.queue),
-        ended: queue::store::ended(space, ticket.queue),
-        policy: concerts::store::policy(space, concert),
-        shows: concerts::store::shows(space, concert),
-        state: store::state(space, show.show_id),
-        taken: store::taken(space, show.show_id),
-        users: store::users(space, show.show_id),
-        free: concerts::store::free(space, concert),
-        holds: store::holds(space, concert),
-        holders: store::holders(space, concert),
-        deadlines: store::deadlines(space),
-        queue: ticket.queue,
-        concert,
-        show: show.show_id,
-        date: body.date,
-        today: app.clock.today(app.config.zone),
-        user,
-        number: ticket.number,
-        reservation,
-        seats: list.clone(),
-    };
+    let today = app.clock.today(app.config.zone);
+    let wanted = store::Wanted { show, today, reservation: ReservationId::mint(), seats };
+    let script = |space: &Space| store::hold(space, ticket, &wanted);
     let done = match app.journal.perform(app.journal.shards.of(concert.uuid()), &request, script).await? {
         Outcome::Done(done) => done,
         Outcome::Refused(reply) => return Err(queue::ops::pass_refusal(app, ticket, &reply).await),
@@ -150,21 +113,8 @@ pub async fn cancel(
     let found = table::reservation(&app.pool, id).await?.filter(|found| found.user_id == me.user);
     let found = found.ok_or_else(|| Error::refused(Code::ReservationNotFound))?;
     open_or_refused(&found)?;
-    let (concert, show) = (found.concert_id, found.show_id);
-    let script = |space: &Space| store::Cancel {
-        state: store::state(space, show),
-        taken: store::taken(space, show),
-        users: store::users(space, show),
-        free: concerts::store::free(space, concert),
-        holds: store::holds(space, concert),
-        holders: store::holders(space, concert),
-        deadlines: store::deadlines(space),
-        concert,
-        user: me.user,
-        reservation: id,
-        deadline: found.expires_at.timestamp_millis(),
-    };
-    match app.journal.perform(app.journal.shards.of(concert.uuid()), &request, script).await? {
+    let shard = app.journal.shards.of(found.concert_id.uuid());
+    match app.journal.perform(shard, &request, |space| store::cancel(space, &found)).await? {
         Outcome::Done(done) => {
             let _: HoldCancelled = done.facts.first().map_err(Error::internal)?;
             Ok(done.replayed)

@@ -38,7 +38,8 @@ pub async fn seats(
 fn tagged<T: serde::Serialize>(headers: &HeaderMap, body: &T) -> Result<Response, Error> {
     let tag = format!("\"{}\"", crate::journal::request::fingerprint(body));
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let same = known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag || known.trim() == "*");
+    let same =
+        known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag || known.trim() == "*");
     let mut response =
         if same { StatusCode::NOT_MODIFIED.into_response() } else { Json(body).into_response() };
     response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&tag).map_err(Error::internal)?);

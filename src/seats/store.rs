@@ -2,7 +2,12 @@
 
 use chrono::NaiveDate;
 
+use super::model::Reservation;
+use crate::concerts;
+use crate::concerts::model::Show;
 use crate::ids::{ConcertId, QueueId, ReservationId, ShowId, UserId};
+use crate::queue;
+use crate::queue::ticket::Ticket;
 use crate::redis::{Key, Space, script};
 
 /// Seat → `h:reservation` held, `s:reservation` sold.
@@ -67,5 +72,106 @@ script! {
     Read = "seats/read" {
         keys { room, waiting, passes, active, ended, shows, taken }
         args { user: UserId, number: i64, show: ShowId }
+    }
+}
+
+/// Seats that a user who is in asks for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Of which show.
+    pub show: Show,
+    /// Today, in the configured zone.
+    pub today: NaiveDate,
+    /// The id of the hold.
+    pub reservation: ReservationId,
+    /// Numbers.
+    pub seats: Vec<u32>,
+}
+
+/// Numbers by commas.
+pub fn list(seats: &[u32]) -> String {
+    seats.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Holds seats.
+pub fn hold(space: &Space, ticket: &Ticket, wanted: &Wanted) -> Hold {
+    let pass = queue::store::leave(space, ticket);
+    let (concert, show) = (wanted.show.concert_id, wanted.show.show_id);
+    Hold {
+        room: pass.room,
+        waiting: pass.waiting,
+        passes: pass.passes,
+        active: pass.active,
+        fresh: pass.fresh,
+        ended: pass.ended,
+        policy: concerts::store::policy(space, concert),
+        shows: concerts::store::shows(space, concert),
+        state: state(space, show),
+        taken: taken(space, show),
+        users: users(space, show),
+        free: concerts::store::free(space, concert),
+        holds: holds(space, concert),
+        holders: holders(space, concert),
+        deadlines: deadlines(space),
+        queue: ticket.queue,
+        concert,
+        show,
+        date: wanted.show.date,
+        today: wanted.today,
+        user: ticket.user,
+        number: ticket.number,
+        reservation: wanted.reservation,
+        seats: list(&wanted.seats),
+    }
+}
+
+/// Gives a hold up.
+pub fn cancel(space: &Space, hold: &Reservation) -> Cancel {
+    let (concert, show) = (hold.concert_id, hold.show_id);
+    Cancel {
+        state: state(space, show),
+        taken: taken(space, show),
+        users: users(space, show),
+        free: concerts::store::free(space, concert),
+        holds: holds(space, concert),
+        holders: holders(space, concert),
+        deadlines: deadlines(space),
+        concert,
+        user: hold.user_id,
+        reservation: hold.reservation_id,
+        deadline: hold.expires_at.timestamp_millis(),
+    }
+}
+
+/// Frees the seats of holds that are over; `reservations` by commas.
+pub fn sweep(space: &Space, concert: ConcertId, show: ShowId, reservations: &str) -> Sweep {
+    Sweep {
+        state: state(space, show),
+        taken: taken(space, show),
+        users: users(space, show),
+        free: concerts::store::free(space, concert),
+        holds: holds(space, concert),
+        holders: holders(space, concert),
+        deadlines: deadlines(space),
+        concert,
+        show,
+        reservations: reservations.to_owned(),
+    }
+}
+
+/// Which seats are taken, for a ticket of the concert's queue.
+pub fn read(space: &Space, ticket: &Ticket, show: &Show) -> Read {
+    let pass = queue::store::poll(space, ticket);
+    Read {
+        room: pass.room,
+        waiting: pass.waiting,
+        passes: pass.passes,
+        active: pass.active,
+        ended: pass.ended,
+        shows: concerts::store::shows(space, show.concert_id),
+        taken: taken(space, show.show_id),
+        user: pass.user,
+        number: pass.number,
+        show: show.show_id,
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::event::SeatEvent;
 use super::store;
 use crate::app::App;
-use crate::concerts;
 use crate::error::Error;
 use crate::ids::{ConcertId, ShowId};
 use crate::journal::Outcome;
@@ -44,18 +43,7 @@ async fn sweep_show(
     show: ShowId,
     reservations: &str,
 ) -> Result<usize, Error> {
-    let script = |space: &Space| store::Sweep {
-        state: store::state(space, show),
-        taken: store::taken(space, show),
-        users: store::users(space, show),
-        free: concerts::store::free(space, concert),
-        holds: store::holds(space, concert),
-        holders: store::holders(space, concert),
-        deadlines: store::deadlines(space),
-        concert,
-        show,
-        reservations: reservations.to_owned(),
-    };
+    let script = |space: &Space| store::sweep(space, concert, show, reservations);
     match app.journal.unawaited(shard, script).await? {
         Outcome::Done(done) => {
             let events = done.facts.events().map_err(Error::internal)?;

@@ -82,7 +82,8 @@ impl Changes {
                  string_to_array(r.seats, ',')::int[], r.amount, 'RESERVED', r.expires_at, r.created_at
              from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::uuid[], $6::date[], $7::text[],
                  $8::bigint[], $9::timestamptz[], $10::timestamptz[])
-                 as r(reservation_id, concert_id, show_id, shard, user_id, date, seats, amount, expires_at, created_at)",
+                 as r(reservation_id, concert_id, show_id, shard, user_id, date, seats, amount, expires_at,
+                     created_at)",
         )
         .bind(rows.iter().map(|(_, _, r)| r.reservation).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, _, r)| r.concert).collect::<Vec<_>>())
@@ -157,9 +158,10 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
         *seats_of.entry((hold.show_id, hold.user_id)).or_default() += hold.seat_numbers.len();
         *holds_of.entry((hold.concert_id, hold.user_id)).or_default() += 1;
     }
-    let mut sold = sqlx::query("select show_id, seat, reservation_id, user_id from sold_seats where shard = $1")
-        .bind(shard)
-        .fetch(pg);
+    let mut sold =
+        sqlx::query("select show_id, seat, reservation_id, user_id from sold_seats where shard = $1")
+            .bind(shard)
+            .fetch(pg);
     while let Some(row) = sold.try_next().await? {
         let (show, seat): (ShowId, i32) = (row.try_get(0)?, row.try_get(1)?);
         let (reservation, user): (ReservationId, UserId) = (row.try_get(2)?, row.try_get(3)?);

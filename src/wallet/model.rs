@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::ids::{Points, TransactionId, UserId};
+use crate::ids::{ConcertId, PaymentId, Points, ReservationId, TransactionId, UserId};
 
 /// The most that one charge may add.
 pub const CHARGE_MAX: i64 = 1_000_000_000;
@@ -32,6 +32,23 @@ pub struct Charged {
     pub amount: Points,
     /// Balance after it.
     pub balance: Points,
+}
+
+/// Points to be set aside for a payment.
+#[derive(Clone, Copy, Debug)]
+pub struct SetAside {
+    /// Whose.
+    pub user: UserId,
+    /// How many.
+    pub amount: Points,
+    /// The ledger's row.
+    pub transaction: TransactionId,
+    /// The payment …
+    pub payment: PaymentId,
+    /// … of this reservation …
+    pub reservation: ReservationId,
+    /// … of this concert, whose shard decides.
+    pub concert: ConcertId,
 }
 
 /// What a user has.

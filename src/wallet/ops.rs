@@ -1,12 +1,12 @@
 //! What points do.
 
 use super::event::PointsCharged;
-use super::model::{ChargeRequest, Charged};
+use super::model::{ChargeRequest, Charged, SetAside};
 use super::store;
 use crate::app::App;
 use crate::error::Error;
-use crate::ids::{POINTS_MAX, Points, TransactionId, UserId};
-use crate::journal::{Done, IdempotencyKey, Request, Step};
+use crate::ids::{PaymentId, Points, TransactionId, UserId};
+use crate::journal::{Done, IdempotencyKey, Outcome, Request, Step, refusal};
 use crate::metrics;
 use crate::redis::{Shard, Space};
 
@@ -27,14 +27,7 @@ pub async fn charge(
     let amount = Points::new(body.amount).ok_or_else(|| Error::invalid("amount", "is out of range"))?;
     let request = Request::new(by, "points.charge", user, body, Some(key));
     let transaction = TransactionId::mint();
-    let script = move |space: &Space| store::Charge {
-        balances: store::balances(space),
-        reserved: store::reserved(space),
-        user,
-        amount,
-        transaction,
-        balance_max: POINTS_MAX,
-    };
+    let script = |space: &Space| store::charge(space, user, amount, transaction);
     let shard = app.journal.shards.of(user.uuid());
     let done = app.journal.perform(shard, &request, script).await?.done()?;
     if !done.replayed {
@@ -54,6 +47,27 @@ fn charged(done: &Done) -> Result<(Charged, bool), Error> {
     Ok((charged, done.replayed))
 }
 
+/// Step 1 of a payment: sets its points aside. The caller has the request's turn.
+pub async fn reserve(app: &App, request: &Request, aside: &SetAside) -> Result<Done, Error> {
+    let shard = app.journal.shards.of(aside.user.uuid());
+    app.journal.perform_in_turn(shard, request, |space| store::reserve(space, aside)).await?.done()
+}
+
+/// Step 3 of a payment that was refused: gives its points back. Nothing is left to do where they are back.
+pub async fn void(app: &App, user: UserId, payment: PaymentId, step: &Step) -> Result<(), Error> {
+    let shard = app.journal.shards.of(user.uuid());
+    let script = |space: &Space| store::void(space, TransactionId::mint(), payment);
+    match app.journal.step(shard, step, script).await? {
+        Outcome::Done(_) => Ok(()),
+        Outcome::Refused(reply) if reply.word() == "closed" => {
+            let voided = app.journal.steps_of(step.op.op).await?.iter().any(|past| past.op == step.op);
+            let missing = || Error::outcome_unknown("the points are neither set aside nor back yet");
+            if voided { Ok(()) } else { Err(missing()) }
+        }
+        Outcome::Refused(reply) => Err(refusal(&reply)),
+    }
+}
+
 /// Adds the same amount to many users of one shard; for load tests.
 pub async fn charge_many(app: &App, shard: Shard, users: &[UserId], amount: Points) -> Result<(), Error> {
     for users in users.chunks(CHARGE_MANY_MAX) {
@@ -61,12 +75,7 @@ pub async fn charge_many(app: &App, shard: Shard, users: &[UserId], amount: Poin
             users.iter().map(|user| format!("{user}:{amount}:{}", TransactionId::mint())).collect();
         let charges = charges.join(",");
         let step = Step::exempt(uuid::Uuid::now_v7(), 1);
-        let script = |space: &Space| store::ChargeMany {
-            balances: store::balances(space),
-            reserved: store::reserved(space),
-            charges: charges.clone(),
-            balance_max: POINTS_MAX,
-        };
+        let script = |space: &Space| store::charge_many(space, charges.clone());
         app.journal.step(shard, &step, script).await?.done()?;
     }
     Ok(())
@@ -93,11 +102,6 @@ pub async fn clean(app: &App, shard: Shard) -> Result<(), Error> {
 
 /// Forgets a transfer whose seats are sold.
 pub async fn close(app: &App, shard: Shard, transfer: uuid::Uuid) -> Result<(), Error> {
-    let script = |space: &Space| store::Close {
-        reserved: store::reserved(space),
-        transfers: store::transfers(space),
-        ages: store::ages(space),
-        transfer,
-    };
+    let script = |space: &Space| store::close(space, transfer);
     app.journal.ask(shard, script).await.map(drop)
 }

@@ -1,6 +1,7 @@
 //! A user's points in his shard.
 
-use crate::ids::{ConcertId, PaymentId, Points, ReservationId, TransactionId, UserId};
+use super::model::SetAside;
+use crate::ids::{ConcertId, POINTS_MAX, PaymentId, Points, ReservationId, TransactionId, UserId};
 use crate::redis::{Key, Space, script};
 
 /// User → balance. One field a user of the shard.
@@ -56,4 +57,54 @@ script! {
 
     /// Old transfers.
     Pending = "wallet/pending" { keys { ages } args { older_ms: i64, limit: u32 } }
+}
+
+/// Adds points to a user.
+pub fn charge(space: &Space, user: UserId, amount: Points, transaction: TransactionId) -> Charge {
+    Charge {
+        balances: balances(space),
+        reserved: reserved(space),
+        user,
+        amount,
+        transaction,
+        balance_max: POINTS_MAX,
+    }
+}
+
+/// Adds points to many; `charges` is `user:amount:transaction` by commas.
+pub fn charge_many(space: &Space, charges: String) -> ChargeMany {
+    ChargeMany { balances: balances(space), reserved: reserved(space), charges, balance_max: POINTS_MAX }
+}
+
+/// Sets points aside.
+pub fn reserve(space: &Space, aside: &SetAside) -> Reserve {
+    Reserve {
+        balances: balances(space),
+        reserved: reserved(space),
+        transfers: transfers(space),
+        ages: ages(space),
+        user: aside.user,
+        amount: aside.amount,
+        transaction: aside.transaction,
+        payment: aside.payment,
+        reservation: aside.reservation,
+        concert: aside.concert,
+    }
+}
+
+/// Gives points back.
+pub fn void(space: &Space, transaction: TransactionId, payment: PaymentId) -> Void {
+    Void {
+        balances: balances(space),
+        reserved: reserved(space),
+        transfers: transfers(space),
+        ages: ages(space),
+        transaction,
+        payment,
+    }
+}
+
+/// Forgets a transfer that was paid.
+pub fn close(space: &Space, transfer: uuid::Uuid) -> Close {
+    Close { reserved: reserved(space), transfers: transfers(space), ages: ages(space), transfer }
 }

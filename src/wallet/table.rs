@@ -132,8 +132,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Adds sums, so that Postgres does its own arithmetic. A row begins at nothing: an insert with a negative
-    /// sum would meet the constraint before it met the row.
+    /// Adds sums, so that Postgres does its own arithmetic. A row begins at nothing: an insert with a
+    /// negative sum would meet the constraint before it met the row.
     async fn apply_balances(&self, pg: &mut PgConnection) -> Result<(), Error> {
         let users: Vec<UserId> = self.balances.keys().copied().collect();
         let shards: Vec<i32> = self.balances.values().map(|(shard, _)| shard.as_i32()).collect();
@@ -149,7 +149,8 @@ impl Changes {
              )
              update balances b set balance = b.balance + change.amount
              from change
-             where b.user_id = change.user_id and not exists (select from made where made.user_id = b.user_id)",
+             where b.user_id = change.user_id
+               and not exists (select from made where made.user_id = b.user_id)",
         )
         .bind(users)
         .bind(shards)
@@ -184,11 +185,11 @@ impl Changes {
         let rows = &self.transfers;
         sqlx::query(
             "insert into transfers
-                 (op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after, state, issued_at)
-             select op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after, 'PENDING', issued_at
+                 (op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after,
+                  issued_at, state)
+             select *, 'PENDING'
              from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::uuid[], $6::uuid[], $7::bigint[],
-                 $8::bigint[], $9::timestamptz[])
-                 as t(op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after, issued_at)",
+                 $8::bigint[], $9::timestamptz[])",
         )
         .bind(rows.iter().map(|r| r.op).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.payment).collect::<Vec<_>>())
@@ -212,7 +213,8 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     let key = store::balances(&loader.space);
     loader.declare(&key, Content::hash());
     loader.declare(&store::transfers(&loader.space), Content::hash());
-    let mut rows = sqlx::query("select user_id, balance from balances where shard = $1").bind(shard).fetch(&mut *pg);
+    let mut rows =
+        sqlx::query("select user_id, balance from balances where shard = $1").bind(shard).fetch(&mut *pg);
     while let Some(row) = rows.try_next().await? {
         loader.hset(&key, row.try_get::<UserId, _>(0)?, row.try_get::<i64, _>(1)?).await?;
     }
@@ -245,8 +247,10 @@ async fn open_transfers(pg: &mut PgConnection, shard: i32) -> Result<Vec<sqlx::p
 
 /// What a user has; nothing where he never had any.
 pub async fn balance(pool: &PgPool, user: UserId) -> Result<Points, Error> {
-    let row =
-        sqlx::query("select balance from balances where user_id = $1").bind(user).fetch_optional(pool).await?;
+    let row = sqlx::query("select balance from balances where user_id = $1")
+        .bind(user)
+        .fetch_optional(pool)
+        .await?;
     match row {
         None => Ok(Points::ZERO),
         Some(row) => points(row.try_get(0)?),
@@ -258,7 +262,11 @@ fn points(stored: i64) -> Result<Points, Error> {
 }
 
 /// A page of a user's ledger, newest first.
-pub async fn transactions(pool: &PgPool, user: UserId, page: &PageRequest) -> Result<Page<Transaction>, Error> {
+pub async fn transactions(
+    pool: &PgPool,
+    user: UserId,
+    page: &PageRequest,
+) -> Result<Page<Transaction>, Error> {
     let (epoch, seq) = page.after_pair()?.unwrap_or((i64::MAX, i64::MAX));
     let rows = sqlx::query(
         "select transaction_id, type, amount, balance_after, reference, created_at, epoch, seq from ledger
@@ -271,18 +279,23 @@ pub async fn transactions(pool: &PgPool, user: UserId, page: &PageRequest) -> Re
     .bind(page.fetch())
     .fetch_all(pool)
     .await?;
-    page.cut(rows, |row| Ok(format!("{}-{}", row.try_get::<i64, _>("epoch")?, row.try_get::<i64, _>("seq")?)), |row| {
-        let word: &str = row.try_get("type")?;
-        Ok(Transaction {
-            transaction_id: row.try_get("transaction_id")?,
-            kind: TransactionType::from_word(word)
-                .ok_or_else(|| Error::internal(format_args!("postgres holds {word:?} as a transaction's type")))?,
-            amount: row.try_get("amount")?,
-            balance_after: points(row.try_get("balance_after")?)?,
-            reference: row.try_get("reference")?,
-            created_at: row.try_get("created_at")?,
-        })
-    })
+    page.cut(
+        rows,
+        |row| Ok(format!("{}-{}", row.try_get::<i64, _>("epoch")?, row.try_get::<i64, _>("seq")?)),
+        |row| {
+            let word: &str = row.try_get("type")?;
+            Ok(Transaction {
+                transaction_id: row.try_get("transaction_id")?,
+                kind: TransactionType::from_word(word).ok_or_else(|| {
+                    Error::internal(format_args!("postgres holds {word:?} as a transaction's type"))
+                })?,
+                amount: row.try_get("amount")?,
+                balance_after: points(row.try_get("balance_after")?)?,
+                reference: row.try_get("reference")?,
+                created_at: row.try_get("created_at")?,
+            })
+        },
+    )
 }
 
 /// Those of the transfers whose seats are sold.

@@ -1,8 +1,21 @@
 //! The integration tests: one binary, real Redis, real Postgres, real HTTP.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod accounts;
+mod crash;
 mod harness;
+mod idempotency;
+mod instances;
+mod loss;
 mod models;
+mod operations;
 mod payments;
 mod points;
+mod pressure;
+mod programs;
 mod queue;
+mod queue_time;
 mod seats;
+mod tidy;
+mod wrong_input;

@@ -31,7 +31,11 @@ async fn pay(client: &Client, buyer: &Buyer, key: &str) -> Answer {
 }
 
 async fn status_of(client: &Client, buyer: &Buyer) -> String {
-    client.get_as(&buyer.user, &format!("/v1/reservations/{}", buyer.reservation)).await.expect(200).text_of("status")
+    client
+        .get_as(&buyer.user, &format!("/v1/reservations/{}", buyer.reservation))
+        .await
+        .expect(200)
+        .text_of("status")
 }
 
 fn paid(answers: &[Answer]) -> usize {
@@ -53,7 +57,10 @@ async fn a_payment_takes_the_points_and_gives_the_seat() {
         let path = format!("/v1/payments/{}", payment.text_of("paymentId"));
         for who in [&buyer.user, &operator] {
             assert_eq!(client.get_as(who, &path).await.expect(200).body, payment.body);
-            assert_eq!(client.get_as(who, "/v1/payments").await.expect(200).body["items"], json!([payment.body]));
+            assert_eq!(
+                client.get_as(who, "/v1/payments").await.expect(200).body["items"],
+                json!([payment.body])
+            );
         }
         client.get_as(&stranger, &path).await.refused(404, "payment_not_found");
         assert_eq!(client.get_as(&stranger, "/v1/payments").await.expect(200).body["items"], json!([]));
@@ -107,7 +114,8 @@ async fn control_without_idempotent_decisions_a_seat_is_sold_again() {
         async move { pay(&client, &buyer, &key()).await }
     });
     let answers = at_once(payments).await;
-    // The last wall holds: Postgres refuses the second sale, its shard is fenced, and nobody is told yes twice.
+    // The last wall holds: Postgres refuses the second sale, its shard is fenced, and nobody is told yes
+    // twice.
     assert!(paid(&answers) <= 1, "{answers:?}");
     assert!(app.count("select count(*) from quarantine").await > 0, "postgres refused nothing");
 }
@@ -203,7 +211,10 @@ async fn a_payment_against_its_deadline_wins_or_loses_whole() {
                 // The pass ends with the hold that extended it, or the hold was found expired.
                 assert!(["hold_expired", "queue_ticket_gone"].contains(&answer.code()), "{}", answer.text);
                 assert_eq!(client.balance(&buyer.user).await, 300);
-                eventually("the hold has expired", || async { status_of(&client, &buyer).await == "EXPIRED" }).await;
+                eventually("the hold has expired", || async {
+                    status_of(&client, &buyer).await == "EXPIRED"
+                })
+                .await;
             }
         }
         assert!(won > 0 && lost > 0, "{won} won and {lost} lost: that was no race");
@@ -218,7 +229,14 @@ async fn an_answer_that_was_lost_is_told_again_after_the_pass_was_spent() {
         let concert = client.concert(&operator, 5, 300, json!({})).await;
         let buyer = buyer(&client, &concert, user, 2).await;
         let key = key();
-        app.cut_off("/v1/payments", &buyer.user, &buyer.token, &key, json!({"reservationId": buyer.reservation})).await;
+        app.cut_off(
+            "/v1/payments",
+            &buyer.user,
+            &buyer.token,
+            &key,
+            json!({"reservationId": buyer.reservation}),
+        )
+        .await;
         eventually("the payment went on without its client", || async {
             status_of(&client, &buyer).await == "CONFIRMED"
         })
@@ -252,8 +270,12 @@ async fn a_payment_refused_at_its_decision_is_remembered_and_its_points_are_back
         assert_eq!(again.header("idempotency-replayed"), "true");
         let path = format!("/v1/users/{}/points/transactions", buyer.user.id);
         let ledger = client.get_as(&buyer.user, &path).await.expect(200);
-        let kinds: Vec<&str> =
-            ledger.body["items"].as_array().unwrap().iter().map(|row| row["type"].as_str().unwrap()).collect();
+        let kinds: Vec<&str> = ledger.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["type"].as_str().unwrap())
+            .collect();
         assert_eq!(kinds, ["REFUND", "PAYMENT", "CHARGE"]);
     })
     .await;
@@ -262,7 +284,8 @@ async fn a_payment_refused_at_its_decision_is_remembered_and_its_points_are_back
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_that_nobody_drives_is_aborted_and_its_points_come_back() {
     // The decision never comes: the script fails, as if the instance had died before it.
-    let dies = Sabotage::default().change_script("payments/decide", "local refused = why_not()", "error('died')");
+    let dies =
+        Sabotage::default().change_script("payments/decide", "local refused = why_not()", "error('died')");
     with_apps(Build { sabotage: dies, ack_timeout_ms: 1_000, ..Build::default() }, async |app| {
         let (client, operator, user) = (app.client(), app.operator().await, app.user(1_000).await);
         let concert = client.concert(&operator, 5, 300, json!({})).await;
@@ -270,7 +293,8 @@ async fn a_payment_that_nobody_drives_is_aborted_and_its_points_come_back() {
         let key = key();
         let request = client.request(reqwest::Method::POST, "/v1/payments").bearer_auth(&buyer.user.token);
         let request = request.header("Queue-Token", &buyer.token).header("Idempotency-Key", &key);
-        let status = request.json(&json!({"reservationId": buyer.reservation})).send().await.unwrap().status();
+        let status =
+            request.json(&json!({"reservationId": buyer.reservation})).send().await.unwrap().status();
         assert!(status.is_server_error());
         assert_eq!(client.balance(&buyer.user).await, 700, "the points are set aside");
         eventually("recovery gave them back", || async { client.balance(&buyer.user).await == 1_000 }).await;
@@ -292,13 +316,15 @@ async fn what_is_hopeless_is_refused_before_any_point_moves() {
         let owner = buyer(&client, &concert, mine.clone(), 1).await;
         let stranger = buyer(&client, &concert, theirs, 2).await;
         let elsewhere = client.enter(&mine, &other_concert).await;
-        let pay_as = async |token: &str, reservation: &str| client.pay(&mine, token, reservation, &key()).await;
+        let pay_as =
+            async |token: &str, reservation: &str| client.pay(&mine, token, reservation, &key()).await;
         pay_as(&owner.token, &stranger.reservation).await.refused(404, "reservation_not_found");
         pay_as(&owner.token, &uuid::Uuid::new_v4().to_string()).await.refused(404, "reservation_not_found");
         pay_as(&elsewhere, &owner.reservation).await.refused(401, "queue_token_invalid");
         pay_as(&stranger.token, &owner.reservation).await.refused(403, "forbidden");
         pay_as("", &owner.reservation).await.refused(401, "queue_token_invalid");
-        let second = client.reserve(&mine, &owner.token, &concert, &[3]).await.expect(201).text_of("reservationId");
+        let second =
+            client.reserve(&mine, &owner.token, &concert, &[3]).await.expect(201).text_of("reservationId");
         client.delete_as(&mine, &format!("/v1/reservations/{second}")).await.expect(204);
         pay_as(&owner.token, &second).await.refused(409, "reservation_closed");
         assert_eq!(app.count("select count(*) from transfers").await, 0, "no point was moved");

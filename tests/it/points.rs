@@ -14,7 +14,8 @@ async fn a_charge_raises_the_balance_and_stands_in_the_ledger() {
         assert_eq!(charged.body["balance"], 700);
         assert_eq!(charged.header("onrush-durability"), "postgres");
         assert_eq!(client.balance(&user).await, 700);
-        let ledger = client.get_as(&user, &format!("/v1/users/{}/points/transactions", user.id)).await.expect(200);
+        let ledger =
+            client.get_as(&user, &format!("/v1/users/{}/points/transactions", user.id)).await.expect(200);
         let row = &ledger.body["items"][0];
         assert_eq!(row["transactionId"], charged.body["transactionId"]);
         assert_eq!((row["type"].as_str(), row["amount"].as_i64()), (Some("CHARGE"), Some(700)));
@@ -55,7 +56,10 @@ async fn a_balance_stays_what_a_double_carries_exactly() {
     with_app(async |app| {
         let (client, user) = (app.client(), app.user(9_007_199_254_740_000).await);
         client.charge(&user, 992, &key()).await.refused(409, "balance_limit");
-        assert_eq!(client.charge(&user, 991, &key()).await.expect(201).body["balance"], 9_007_199_254_740_991_i64);
+        assert_eq!(
+            client.charge(&user, 991, &key()).await.expect(201).body["balance"],
+            9_007_199_254_740_991_i64
+        );
         client.charge(&user, 1, &key()).await.refused(409, "balance_limit");
         assert_eq!(client.balance(&user).await, 9_007_199_254_740_991);
     })

@@ -57,8 +57,11 @@ async fn a_thousand_joins_at_once_get_each_number_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_counter_that_is_read_and_written_apart_gives_numbers_twice() {
     let read_then_write = "local number = int(tonumber(redis.call('HGET', room, 'number')) + 1)";
-    let sabotage =
-        Sabotage::default().change_script("queue/join", "local number = int(redis.call('HINCRBY', room, 'number', 1))", read_then_write);
+    let sabotage = Sabotage::default().change_script(
+        "queue/join",
+        "local number = int(redis.call('HINCRBY', room, 'number', 1))",
+        read_then_write,
+    );
     let app = TestApp::start(Build { sabotage, ..Build::default() }).await;
     let (client, operator) = (app.client(), app.operator().await);
     let queue = client.queue(&operator, json!({"admitPerSecond": 0})).await;
@@ -91,7 +94,7 @@ async fn twenty_devices_of_one_user_share_one_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_instances_that_tick_never_let_eleven_in_and_keep_the_order() {
-    let build = Build { instances: 3, ticks_all: true, ..Build::default() };
+    let build = Build { instances: 3, sabotage: Sabotage::default().tick_all_shards(), ..Build::default() };
     with_apps(build, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
         let queue = client.queue(&operator, json!({"admitPerSecond": 10000, "maxActive": 10})).await;
@@ -116,7 +119,8 @@ async fn three_instances_that_tick_never_let_eleven_in_and_keep_the_order() {
         }
         assert!(seen_most <= 10, "{seen_most} were in at once");
         app.settled().await;
-        let order: Vec<i64> = admissions(&app, &queue).await.into_iter().flat_map(|(_, numbers)| numbers).collect();
+        let order: Vec<i64> =
+            admissions(&app, &queue).await.into_iter().flat_map(|(_, numbers)| numbers).collect();
         assert_eq!(order, (1..=60).collect::<Vec<i64>>(), "admission follows ticket numbers");
     })
     .await;
@@ -124,7 +128,8 @@ async fn three_instances_that_tick_never_let_eleven_in_and_keep_the_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_without_the_cap_more_than_ten_are_in() {
-    let uncapped = Sabotage::default().change_script("queue/tick", "tonumber(q[3]), unused", "1000000, unused");
+    let uncapped =
+        Sabotage::default().change_script("queue/tick", "tonumber(q[3]), unused", "1000000, unused");
     let app = TestApp::start(Build { sabotage: uncapped, ..Build::default() }).await;
     let (client, operator) = (app.client(), app.operator().await);
     let queue = client.queue(&operator, json!({"admitPerSecond": 10000, "maxActive": 10})).await;
@@ -138,7 +143,7 @@ async fn control_without_the_cap_more_than_ten_are_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_window_of_a_second_admits_more_than_the_rate() {
-    let build = Build { instances: 3, ticks_all: true, ..Build::default() };
+    let build = Build { instances: 3, sabotage: Sabotage::default().tick_all_shards(), ..Build::default() };
     with_apps(build, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
         let queue = client.queue(&operator, json!({"admitPerSecond": 50})).await;
@@ -158,15 +163,20 @@ async fn no_window_of_a_second_admits_more_than_the_rate() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_without_the_log_a_second_admits_more() {
-    let forgetful =
-        Sabotage::default().change_script("queue/tick", "redis.call('RPUSH', log,", "redis.call('EXISTS', log,");
+    let forgetful = Sabotage::default().change_script(
+        "queue/tick",
+        "redis.call('RPUSH', log,",
+        "redis.call('EXISTS', log,",
+    );
     let app = TestApp::start(Build { sabotage: forgetful, ..Build::default() }).await;
     let (client, operator) = (app.client(), app.operator().await);
     let queue = client.queue(&operator, json!({"admitPerSecond": 50})).await;
     let users = app.users(200, 0).await;
     join_all(&client, &users, &queue).await;
-    eventually("all are in", || async { client.get(&format!("/v1/queues/{queue}")).await.int_of("active") == 200 })
-        .await;
+    eventually("all are in", || async {
+        client.get(&format!("/v1/queues/{queue}")).await.int_of("active") == 200
+    })
+    .await;
     app.settled().await;
     assert!(busiest_window(&admissions(&app, &queue).await, 1_000) > 50);
 }
@@ -233,7 +243,9 @@ async fn a_token_that_is_not_ours_or_of_another_queue_is_refused() {
             client.poll(&queue, wrong).await.refused(401, "queue_token_invalid");
             client.leave(&queue, wrong).await.refused(401, "queue_token_invalid");
         }
-        let bare = client.send(client.request(reqwest::Method::GET, &format!("/v1/queues/{queue}/tickets/me"))).await;
+        let bare = client
+            .send(client.request(reqwest::Method::GET, &format!("/v1/queues/{queue}/tickets/me")))
+            .await;
         bare.refused(401, "queue_token_invalid");
         client.poll(&queue, &token).await.expect(200);
     })
@@ -246,7 +258,10 @@ async fn an_operator_pauses_fills_closes_and_opens_a_queue() {
         let (client, operator, users) = (app.client(), app.operator().await, app.users(4, 0).await);
         let queue = client.queue(&operator, json!({"maxWaiting": 2})).await;
         let path = format!("/v1/queues/{queue}");
-        assert_eq!(client.put_as(&operator, &path, json!({"state": "PAUSED"})).await.expect(200).body["state"], "PAUSED");
+        assert_eq!(
+            client.put_as(&operator, &path, json!({"state": "PAUSED"})).await.expect(200).body["state"],
+            "PAUSED"
+        );
         let first = client.join(&users[0], &queue).await.expect(201).text_of("token");
         client.join(&users[1], &queue).await.expect(201);
         let full = client.join(&users[2], &queue).await.refused(429, "queue_full");
@@ -258,131 +273,15 @@ async fn an_operator_pauses_fills_closes_and_opens_a_queue() {
         client.put_as(&operator, &path, json!({"state": "CLOSED"})).await.expect(200);
         client.join(&users[3], &queue).await.refused(409, "queue_closed");
         client.poll(&queue, &first).await.refused(410, "queue_ticket_gone");
-        client.put_as(&operator, &path, json!({"state": "OPEN", "admitPerSecond": 7, "maxActive": 1})).await.expect(200);
+        client
+            .put_as(&operator, &path, json!({"state": "OPEN", "admitPerSecond": 7, "maxActive": 1}))
+            .await
+            .expect(200);
         client.poll(&queue, &third).await.refused(410, "queue_ticket_gone");
         let stats = client.get(&path).await.expect(200);
         assert_eq!((stats.body["admitPerSecond"].as_f64(), stats.int_of("maxActive")), (Some(7.0), 1));
         let again = client.join(&users[0], &queue).await.expect(201);
         assert!(again.int_of("number") > 3, "a place that closing ended does not come back");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_ends_with_its_time_and_frees_its_room() {
-    let (build, clock) = Build::default().with_test_clock(START_MS);
-    with_apps(build, async |app| {
-        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
-        let queue = client.queue(&operator, json!({"maxActive": 1, "activeSeconds": 30})).await;
-        let first = client.enter(&users[0], &queue).await;
-        let second = client.join(&users[1], &queue).await.text_of("token");
-        let pass = client.poll(&queue, &first).await.expect(200);
-        assert_eq!((pass.int_of("position"), pass.int_of("ahead")), (0, 0));
-        assert!(pass.body["expiresAt"].is_string());
-        app.pass_time(&clock, 29_000, 9_000).await;
-        assert_eq!(client.poll(&queue, &first).await.body["status"], "ACTIVE");
-        assert_eq!(client.poll(&queue, &second).await.body["status"], "WAITING");
-        app.pass_time(&clock, 2_000, 1_000).await;
-        client.poll(&queue, &first).await.refused(410, "queue_ticket_gone");
-        eventually("the next is in", || async { client.poll(&queue, &second).await.body["status"] == "ACTIVE" }).await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_that_nobody_uses_ends_after_a_minute() {
-    let (build, clock) = Build::default().with_test_clock(START_MS);
-    with_apps(build, async |app| {
-        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
-        let queue = client.queue(&operator, json!({"maxActive": 2})).await;
-        let ghost = client.join(&users[0], &queue).await.text_of("token");
-        let guest = client.enter(&users[1], &queue).await;
-        // The guest's polls are carried to Redis within a quarter of a second.
-        eventually("the guest is marked", || async {
-            let _ = client.poll(&queue, &guest).await;
-            app.pass_time(&clock, 1, 1).await;
-            let left: i64 = app.redis_int(&["ZCARD", &app.key(&queue, "fresh")]).await;
-            left <= 1
-        })
-        .await;
-        app.pass_time(&clock, 63_000, 9_000).await;
-        client.poll(&queue, &ghost).await.refused(410, "queue_ticket_gone");
-        assert_eq!(client.poll(&queue, &guest).await.body["status"], "ACTIVE");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_stops_polling_lapses_after_three_minutes_that_the_queue_was_served() {
-    let (build, clock) = Build::default().with_test_clock(START_MS);
-    with_apps(build, async |app| {
-        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
-        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
-        let silent = client.join(&users[0], &queue).await.text_of("token");
-        let polling = client.join(&users[1], &queue).await.text_of("token");
-        for _ in 0..25 {
-            app.pass_time(&clock, 9_000, 9_000).await;
-            client.poll(&queue, &polling).await.expect(200);
-            app.carry_marks().await;
-        }
-        client.poll(&queue, &silent).await.refused(410, "queue_ticket_gone");
-        let place = client.poll(&queue, &polling).await.expect(200);
-        assert_eq!(place.int_of("position"), 1, "who went is no longer counted");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_lapses_for_a_time_that_the_queue_was_not_served() {
-    let (build, clock) = Build::default().with_test_clock(START_MS);
-    with_apps(build, async |app| {
-        let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);
-        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
-        let token = client.join(&user, &queue).await.text_of("token");
-        // Steps of fifty seconds are gaps in the service.
-        app.pass_time(&clock, 1_000_000, 50_000).await;
-        assert_eq!(client.poll(&queue, &token).await.expect(200).int_of("position"), 1);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_lives_for_a_day() {
-    let (build, clock) = Build::default().with_test_clock(START_MS);
-    with_apps(build, async |app| {
-        let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);
-        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
-        let token = client.join(&user, &queue).await.text_of("token");
-        app.pass_time(&clock, 86_400_000 - 60_000, 3_600_000).await;
-        client.poll(&queue, &token).await.expect(200);
-        app.pass_time(&clock, 60_000, 50_000).await;
-        client.poll(&queue, &token).await.refused(410, "queue_ticket_gone");
-        client.leave(&queue, &token).await.refused(410, "queue_ticket_gone");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_stream_tells_the_position_and_ends_with_the_turn() {
-    with_app(async |app| {
-        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
-        let queue = client.queue(&operator, json!({"state": "PAUSED", "maxActive": 0})).await;
-        let first = client.join(&users[0], &queue).await.text_of("token");
-        let second = client.join(&users[1], &queue).await.text_of("token");
-        let mut stream = app.events(&queue, &second).await;
-        let position = stream.next().await;
-        assert_eq!((position.0.as_str(), position.1["position"].as_i64()), ("position", Some(2)));
-        client.leave(&queue, &first).await.expect(204);
-        let position = stream.next().await;
-        assert_eq!((position.0.as_str(), position.1["position"].as_i64()), ("position", Some(1)));
-        client.put_as(&operator, &format!("/v1/queues/{queue}"), json!({"maxActive": 1})).await.expect(200);
-        let last = stream.next().await;
-        assert_eq!((last.0.as_str(), last.1["status"].as_str()), ("active", Some("ACTIVE")));
-        assert!(stream.ended().await, "after the turn the stream ends");
-        client.leave(&queue, &second).await.expect(204);
-        let mut gone = app.events(&queue, &second).await;
-        assert_eq!(gone.next().await.0, "gone");
-        assert!(gone.ended().await);
     })
     .await;
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use onrush::config::Sabotage;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Build, Client, TestApp, User, at_once, day, eventually, key, with_app, with_apps};
+use crate::harness::{
+    Answer, Build, Client, TestApp, User, at_once, day, eventually, key, with_app, with_apps,
+};
 
 /// Users who are in, each with his token.
 async fn inside(app: &TestApp, concert: &str, count: usize, points: i64) -> Vec<(User, String)> {
@@ -75,7 +77,8 @@ async fn overlapping_pairs_are_held_all_or_nothing() {
         let users = inside(&app, &concert, 301, 0).await;
         let (watcher, rest) = users.split_first().unwrap();
         let mut pairs = (1..=25).flat_map(|a| (a + 1..=25).map(move |b| vec![a, b]));
-        let asks = rest.iter().map(|(user, token)| (user.clone(), token.clone(), pairs.next().unwrap())).collect();
+        let asks =
+            rest.iter().map(|(user, token)| (user.clone(), token.clone(), pairs.next().unwrap())).collect();
         let answers = reserve_all(&client, &concert, asks).await;
         let mut owners: BTreeMap<u64, String> = BTreeMap::new();
         for answer in answers.iter().filter(|answer| answer.status == 201) {
@@ -115,7 +118,8 @@ async fn one_user_never_has_more_seats_than_he_may() {
 async fn a_hold_is_told_listed_and_given_up() {
     with_app(async |app| {
         let (client, operator, stranger) = (app.client(), app.operator().await, app.user(0).await);
-        let concert = client.concert(&operator, 10, 300, json!({"maxSeatsPerUser": 3, "holdSeconds": 120})).await;
+        let concert =
+            client.concert(&operator, 10, 300, json!({"maxSeatsPerUser": 3, "holdSeconds": 120})).await;
         let (user, token) = inside(&app, &concert, 1, 0).await.remove(0);
         let held = client.reserve(&user, &token, &concert, &[4, 2]).await.expect(201);
         assert_eq!(held.header("onrush-durability"), "postgres");
@@ -174,17 +178,23 @@ async fn a_lapsed_hold_is_taken_over_before_any_sweep() {
     let sabotage = Sabotage::default().change_script("seats/due", "'-inf', int(now)", "'-inf', '0'");
     with_apps(Build { sabotage, ..build }, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
-        let concert = client.concert(&operator, 5, 100, json!({"holdSeconds": 20, "maxSeatsPerUser": 2})).await;
+        let concert =
+            client.concert(&operator, 5, 100, json!({"holdSeconds": 20, "maxSeatsPerUser": 2})).await;
         let mut users = inside(&app, &concert, 2, 0).await;
         let ((user, token), (other, others)) = (users.remove(0), users.remove(0));
-        let first = client.reserve(&user, &token, &concert, &[1, 2]).await.expect(201).text_of("reservationId");
+        let first =
+            client.reserve(&user, &token, &concert, &[1, 2]).await.expect(201).text_of("reservationId");
         app.pass_time(&clock, 19_999, 9_999).await;
         client.reserve(&other, &others, &concert, &[2]).await.refused(409, "seat_taken");
         app.pass_time(&clock, 1, 1).await;
         client.reserve(&other, &others, &concert, &[2]).await.expect(201);
         let path = format!("/v1/reservations/{first}");
         assert_eq!(client.get_as(&user, &path).await.body["status"], "EXPIRED");
-        assert_eq!(free_seats(&client, &other, &others, &concert).await, [1, 3, 4, 5], "all of its seats are free");
+        assert_eq!(
+            free_seats(&client, &other, &others, &concert).await,
+            [1, 3, 4, 5],
+            "all of its seats are free"
+        );
     })
     .await;
 }
@@ -227,7 +237,10 @@ async fn dates_and_seats_show_what_can_be_had_now() {
             client.post_inside(&user, &token, "/v1/reservations", body, &key()).await.refused(status, code);
         }
         let body = json!({"concertId": concert, "date": day(1), "seatNumber": 3});
-        client.post_inside(&user, &token, "/v1/reservations", body, &key()).await.refused(404, "seat_not_found");
+        client
+            .post_inside(&user, &token, "/v1/reservations", body, &key())
+            .await
+            .refused(404, "seat_not_found");
         let missing = format!("/v1/concerts/{concert}/seats?date={}", day(9));
         client.get_inside(&user, &token, &missing).await.refused(404, "show_not_found");
     })

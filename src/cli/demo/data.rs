@@ -1,5 +1,5 @@
-//! The demo's data. Everything that a start finds missing is made; what is there stays, also after a start that was
-//! killed half-way: each thing is made with a key of its own.
+//! The demo's data. Everything that a start finds missing is made; what is there stays, also after a start
+//! that was killed half-way: each thing is made with a key of its own.
 
 use chrono::Days;
 use sqlx::PgPool;
@@ -28,7 +28,8 @@ const ACCOUNTS: &[(&str, &str, Role)] = &[
 ];
 const POINTS: i64 = 1_000_000;
 const CONCERTS: &[(&str, i64)] = &[("First Light", 50_000), ("Last Train", 80_000)];
-const MENUS: &[(&str, i64)] = &[("Americano", 4_500), ("Latte", 5_000), ("Lemonade", 6_000), ("Cookie", 3_000)];
+const MENUS: &[(&str, i64)] =
+    &[("Americano", 4_500), ("Latte", 5_000), ("Lemonade", 6_000), ("Cookie", 3_000)];
 
 /// Loads what is missing; `known` are the accounts that an earlier start told of.
 pub async fn load(app: &AppState, known: Vec<DemoUser>) -> anyhow::Result<Vec<DemoUser>> {
@@ -50,8 +51,13 @@ pub async fn load(app: &AppState, known: Vec<DemoUser>) -> anyhow::Result<Vec<De
     for (title, price) in CONCERTS {
         concert(app, operator, title, *price).await?;
     }
-    let settings = QueueSettings { admit_per_second: 10.0, max_active: 20, active_seconds: 300, max_waiting: None };
-    let body = CreateQueue { name: "Open queue".into(), settings };
+    let body = CreateQueue {
+        name: "Open queue".into(),
+        admit_per_second: 10.0,
+        max_active: 20,
+        active_seconds: 300,
+        max_waiting: None,
+    };
     queue::ops::create(app, operator, &body, Some(key("demo-queue")?)).await?;
     menus(&app.pool).await?;
     Ok(users)
@@ -71,7 +77,12 @@ async fn account(
 ) -> anyhow::Result<DemoUser> {
     let found = accounts::table::by_email(&app.pool, email).await?;
     if let (Some(found), Some(password)) = (&found, &password) {
-        return Ok(DemoUser { user_id: found.user.user_id, email: email.into(), password: password.clone(), role });
+        return Ok(DemoUser {
+            user_id: found.user.user_id,
+            email: email.into(),
+            password: password.clone(),
+            role,
+        });
     }
     let password = random_text(12)?;
     let mut pg = app.pool.acquire().await?;
@@ -82,7 +93,8 @@ async fn account(
             found.user.user_id
         }
         None => {
-            let account = SignupRequest { email: email.into(), password: password.clone(), name: name.into() };
+            let account =
+                SignupRequest { email: email.into(), password: password.clone(), name: name.into() };
             crate::cli::admin::create(&mut pg, &account, role, app.config.bcrypt_cost).await?
         }
     };
@@ -93,7 +105,12 @@ async fn account(
 async fn concert(app: &AppState, operator: UserId, title: &str, price: i64) -> anyhow::Result<()> {
     let body = CreateConcert {
         title: title.into(),
-        queue: QueueSettings { admit_per_second: 50.0, max_active: 100, active_seconds: 300, max_waiting: None },
+        queue: QueueSettings {
+            admit_per_second: 50.0,
+            max_active: 100,
+            active_seconds: 300,
+            max_waiting: None,
+        },
         max_seats_per_user: 4,
         hold_seconds: 300,
     };

@@ -174,7 +174,12 @@ fn banner(app: &App, demo: &DemoFile, folder: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let DemoFile { url, redis_url, database_url, users } = demo;
     let limits = if app.config.limits { "on" } else { "off" };
-    writeln!(out, "Onrush demo {} · rate limits {limits} · data in {}", env!("CARGO_PKG_VERSION"), folder.display())?;
+    writeln!(
+        out,
+        "Onrush demo {} · rate limits {limits} · data in {}",
+        env!("CARGO_PKG_VERSION"),
+        folder.display()
+    )?;
     for (what, path) in
         [("service", ""), ("documentation", "/docs/"), ("OpenAPI", "/openapi.json"), ("metrics", "/metrics")]
     {

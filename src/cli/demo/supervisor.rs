@@ -1,7 +1,7 @@
 //! Keeps the demo's Redis and Postgres running: one that dies is started again, on its data and its port.
 //!
-//! The kernel kills the children when the *thread* that started them ends, so one thread starts them all and lives
-//! as long as the process.
+//! The kernel kills the children when the *thread* that started them ends, so one thread starts them all and
+//! lives as long as the process.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The cursor: how far a shard's history has come in Postgres. Its compare-and-set is what makes one writer win.
+//! The cursor: how far a shard's history has come in Postgres. Its compare-and-set is what makes one writer
+//! win.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Row};
@@ -58,14 +59,17 @@ fn read(row: &sqlx::postgres::PgRow) -> Result<Cursor, Error> {
     })
 }
 
-/// The deployment's id and number of shards; made on the first start with `shards` (16 where none is asked for).
+/// The deployment's id and number of shards; made on the first start with `shards` (16 where none is asked
+/// for).
 pub async fn ensure_deployment(pool: &PgPool, shards: Option<u16>) -> Result<(Uuid, u16), Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query("insert into deployment (deployment_id, shards) values ($1, $2) on conflict (single) do nothing")
-        .bind(Uuid::now_v7())
-        .bind(i32::from(shards.unwrap_or(16)))
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "insert into deployment (deployment_id, shards) values ($1, $2) on conflict (single) do nothing",
+    )
+    .bind(Uuid::now_v7())
+    .bind(i32::from(shards.unwrap_or(16)))
+    .execute(&mut *tx)
+    .await?;
     let row = sqlx::query("select deployment_id, shards from deployment").fetch_one(&mut *tx).await?;
     let (deployment, count): (Uuid, i32) = (row.try_get(0)?, row.try_get(1)?);
     sqlx::query(
@@ -88,18 +92,22 @@ pub async fn ensure_deployment(pool: &PgPool, shards: Option<u16>) -> Result<(Uu
 
 /// All cursors, by shard.
 pub async fn all(pool: &PgPool) -> Result<Vec<Cursor>, Error> {
-    let rows = sqlx::query("select shard, epoch, seq, h, state, redis_run, reason from journal_cursor order by shard")
-        .fetch_all(pool)
-        .await?;
+    let rows = sqlx::query(
+        "select shard, epoch, seq, h, state, redis_run, reason from journal_cursor order by shard",
+    )
+    .fetch_all(pool)
+    .await?;
     rows.iter().map(read).collect()
 }
 
 /// One shard's cursor.
 pub async fn one(pg: &mut PgConnection, shard: Shard) -> Result<Cursor, Error> {
-    let row = sqlx::query("select shard, epoch, seq, h, state, redis_run, reason from journal_cursor where shard = $1")
-        .bind(shard.as_i32())
-        .fetch_one(pg)
-        .await?;
+    let row = sqlx::query(
+        "select shard, epoch, seq, h, state, redis_run, reason from journal_cursor where shard = $1",
+    )
+    .bind(shard.as_i32())
+    .fetch_one(pg)
+    .await?;
     read(&row)
 }
 
@@ -116,11 +124,12 @@ pub struct Advance {
     pub to: (u64, ChainHash),
 }
 
-/// Moves the cursors that stand where the round began, in the order of shards (so that two writers cannot lock
-/// each other out), and says which moved; the others drop out of the round.
+/// Moves the cursors that stand where the round began, in the order of shards (so that two writers cannot
+/// lock each other out), and says which moved; the others drop out of the round.
 pub async fn advance(pg: &mut PgConnection, steps: &[Advance]) -> Result<Vec<Shard>, Error> {
     let column = |pick: fn(&Advance) -> i64| steps.iter().map(pick).collect::<Vec<i64>>();
-    let hashes = |pick: fn(&Advance) -> ChainHash| steps.iter().map(|s| pick(s).to_string()).collect::<Vec<_>>();
+    let hashes =
+        |pick: fn(&Advance) -> ChainHash| steps.iter().map(|s| pick(s).to_string()).collect::<Vec<_>>();
     let rows = sqlx::query(
         "with step as (
              select * from unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[])
@@ -147,27 +156,39 @@ pub async fn advance(pg: &mut PgConnection, steps: &[Advance]) -> Result<Vec<Sha
     rows.iter().map(|row| Ok(Shard(row.try_get::<i32, _>(0)? as u16))).collect()
 }
 
-/// Step 1 of a rebuild: the next epoch, from the one that was seen. From here on no writer of the old epoch can
-/// commit. `None` when another rebuilder was faster.
-pub async fn bump(pg: &mut PgConnection, shard: Shard, seen: u64, why: &str) -> Result<Option<u64>, Error> {
-    let next = seen + 1;
+/// Step 1 of a rebuild: the next epoch, from the epoch and state that were seen. From here on no writer of
+/// the old epoch can commit. `None` when another rebuilder was faster, also when it has come to the end
+/// meanwhile.
+pub async fn bump(pg: &mut PgConnection, seen: &Cursor, why: &str) -> Result<Option<u64>, Error> {
+    let next = seen.epoch + 1;
+    let state = match seen.state {
+        ShardState::Live => "live",
+        ShardState::Rebuilding => "rebuilding",
+        ShardState::Fenced => return Ok(None),
+    };
     let bumped = sqlx::query(
         "update journal_cursor
          set epoch = $3, seq = 0, h = $4, state = 'rebuilding', reason = $5, changed_at = now()
-         where shard = $1 and epoch = $2 and state <> 'fenced'",
+         where shard = $1 and epoch = $2 and state = $6",
     )
-    .bind(shard.as_i32())
-    .bind(seen as i64)
+    .bind(seen.shard.as_i32())
+    .bind(seen.epoch as i64)
     .bind(next as i64)
     .bind(marker_hash(next).to_string())
     .bind(why)
+    .bind(state)
     .execute(pg)
     .await?;
     Ok((bumped.rows_affected() == 1).then_some(next))
 }
 
 /// Step 6 of a rebuild: writers may commit. False when another rebuild has begun meanwhile.
-pub async fn set_live(pg: &mut PgConnection, shard: Shard, epoch: u64, redis_run: &str) -> Result<bool, Error> {
+pub async fn set_live(
+    pg: &mut PgConnection,
+    shard: Shard,
+    epoch: u64,
+    redis_run: &str,
+) -> Result<bool, Error> {
     let updated = sqlx::query(
         "update journal_cursor set state = 'live', redis_run = $3, reason = '', changed_at = now()
          where shard = $1 and epoch = $2 and state = 'rebuilding'",

@@ -24,12 +24,14 @@ pub async fn insert<T: Serialize>(
     status: i16,
     body: Json<&T>,
 ) -> Result<(), Error> {
-    sqlx::query("insert into direct_requests (op, fingerprint, status, body) values ($1, $2, $3, to_jsonb($4))")
-        .bind(op)
-        .bind(fingerprint)
-        .bind(status)
-        .bind(serde_json::to_value(body.0).map_err(Error::internal)?)
-        .execute(pg)
-        .await?;
+    sqlx::query(
+        "insert into direct_requests (op, fingerprint, status, body) values ($1, $2, $3, to_jsonb($4))",
+    )
+    .bind(op)
+    .bind(fingerprint)
+    .bind(status)
+    .bind(serde_json::to_value(body.0).map_err(Error::internal)?)
+    .execute(pg)
+    .await?;
     Ok(())
 }

@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::ids::InstanceId;
 use crate::redis::Shard;
 
-/// Says that this instance lives, renews what it owns, takes what is free and its share, gives back what is more
-/// than its share, and tells what it owns then. Time is Postgres'.
+/// Says that this instance lives, renews what it owns, takes what is free and its share, gives back what is
+/// more than its share, and tells what it owns then. Time is Postgres'.
 pub async fn renew(pool: &PgPool, me: InstanceId, lease_ms: i64) -> Result<Vec<Shard>, Error> {
     let mut tx = pool.begin().await?;
     sqlx::query(
@@ -73,8 +73,9 @@ pub async fn release(pool: &PgPool, me: InstanceId) -> Result<(), Error> {
 
 /// Whether any instance was seen a moment ago.
 pub async fn is_anybody_alive(pool: &PgPool) -> Result<bool, Error> {
-    let row = sqlx::query("select exists (select from instances where seen_at > now() - interval '3 seconds')")
-        .fetch_one(pool)
-        .await?;
+    let row =
+        sqlx::query("select exists (select from instances where seen_at > now() - interval '3 seconds')")
+            .fetch_one(pool)
+            .await?;
     Ok(row.try_get(0)?)
 }

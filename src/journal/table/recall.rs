@@ -41,7 +41,8 @@ pub async fn by_key(pool: &PgPool, scopes: &[KeyScope]) -> Result<Vec<Vec<Recall
     let rows = sqlx::query(
         "select k.ordinal, o.op, o.step, coalesce(o.target, '') as target,
                 coalesce(o.fingerprint, '') as fingerprint, o.shard, o.epoch, o.seq, e.h, e.at, e.facts
-         from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as k(user_id, operation, key, ordinal)
+         from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality
+             as k(user_id, operation, key, ordinal)
          join operations first
              on first.user_id = k.user_id and first.operation = k.operation and first.key = k.key
          join operations o on o.op = first.op

@@ -30,7 +30,8 @@ pub async fn make_partitions(pool: &PgPool, today: NaiveDate) -> Result<(), Erro
     Ok(())
 }
 
-/// Drops partitions and deletes operations that are older than the journal is kept. Returns how many rows went.
+/// Drops partitions and deletes operations that are older than the journal is kept. Returns how many rows
+/// went.
 pub async fn drop_old(pool: &PgPool, today: NaiveDate) -> Result<u64, Error> {
     let Some(oldest) = today.checked_sub_days(Days::new(KEEP_DAYS)) else { return Ok(0) };
     let name = format!("journal_entries_{}", oldest.format("%Y%m%d"));

@@ -24,7 +24,6 @@ pub struct Build {
     pub instances: usize,
     pub shards: u16,
     pub clock: Clock,
-    pub ticks_all: bool,
     pub sabotage: Sabotage,
     pub body_bytes_max: usize,
     pub ack_timeout_ms: u64,
@@ -36,7 +35,6 @@ impl Default for Build {
             instances: 1,
             shards: 4,
             clock: Clock::System,
-            ticks_all: false,
             sabotage: Sabotage::default(),
             body_bytes_max: 65_536,
             ack_timeout_ms: 10_000,
@@ -68,7 +66,8 @@ pub struct TestApp {
     pub config: Config,
 }
 
-/// Runs a test on one instance; then proves that Redis, Postgres and the books agree, and that the journal is drained.
+/// Runs a test on one instance; then proves that Redis, Postgres and the books agree, and that the journal is
+/// drained.
 pub async fn with_app<Fut: Future<Output = ()>>(test: impl FnOnce(Arc<TestApp>) -> Fut) {
     with_apps(Build::default(), test).await;
 }
@@ -151,8 +150,8 @@ impl TestApp {
         self.account(Role::Operator).await
     }
 
-    /// Moves the test's clock in steps, and does after each what the schedule does. After more than a minute a shard
-    /// waits until its keeper has compared the clocks.
+    /// Moves the test's clock in steps, and does after each what the schedule does. After more than a minute
+    /// a shard waits until its keeper has compared the clocks.
     pub async fn pass_time(&self, clock: &AtomicI64, total_ms: i64, step_ms: i64) {
         let mut left = total_ms;
         while left > 0 {
@@ -186,6 +185,16 @@ impl TestApp {
         self.inside(0).queue_key(queue.parse().unwrap(), part)
     }
 
+    /// The stream of a shard's journal.
+    pub fn journal_key(&self, shard: u16) -> String {
+        self.inside(0).journal_key(shard)
+    }
+
+    /// What says which epoch of a shard lives.
+    pub fn meta_key(&self, shard: u16) -> String {
+        format!("{}:{{s{shard:02}}}:meta", self.config.prefix)
+    }
+
     /// A Redis command that answers with a number.
     pub async fn redis_int(&self, command: &[&str]) -> i64 {
         self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
@@ -205,6 +214,25 @@ impl TestApp {
         line
     }
 
+    /// Keeps Postgres from committing anything of the journal until the lock is dropped.
+    pub async fn hold_up_postgres(&self) -> PgConnection {
+        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
+        pg.execute("begin; lock table operations in exclusive mode").await.unwrap();
+        pg
+    }
+
+    /// All keys of this test's prefix are gone from Redis, as if it had come back empty.
+    pub async fn lose_redis(&self) {
+        let script = "local cursor = '0'
+            repeat
+                local found = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000)
+                for _, key in ipairs(found[2]) do redis.call('DEL', key) end
+                cursor = found[1]
+            until cursor == '0'
+            return 0";
+        self.redis(&["EVAL", script, "0", &format!("{}:*", self.config.prefix)]).await;
+    }
+
     /// Sends a request and closes the connection before the answer.
     pub async fn cut_off(&self, path: &str, user: &User, token: &str, key: &str, body: serde_json::Value) {
         use tokio::io::AsyncWriteExt;
@@ -219,7 +247,8 @@ impl TestApp {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         // The request must have been read before the connection goes.
-        eventually("the payment began", || async { self.count("select count(*) from transfers").await > 0 }).await;
+        eventually("the payment began", || async { self.count("select count(*) from transfers").await > 0 })
+            .await;
         drop(stream);
     }
 
@@ -234,23 +263,36 @@ impl TestApp {
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     }
 
-    /// Ends every instance; the first proves that all agrees before it goes.
-    async fn finish(mut self) {
-        let differences = self.instances[0].app.verify().await.expect("verify runs");
-        assert!(differences.is_empty(), "Redis, Postgres and the books differ:\n{}", differences.join("\n"));
+    /// The same data without an instance; another process may serve them.
+    pub async fn stop_instances(mut self) -> Self {
         for instance in &mut self.instances {
             drop(instance.stop.take());
         }
         for instance in std::mem::take(&mut self.instances) {
             instance.serving.await.expect("the instance ended badly");
         }
-        self.assert_drained().await;
+        self
+    }
+
+    /// One instance on data that had none.
+    pub async fn start_instances(mut self) -> Self {
+        self.instances.push(start_instance(self.config.clone()).await);
+        self.ready().await;
+        self
+    }
+
+    /// Proves that all agrees, ends every instance, and looks for what was left behind.
+    pub async fn finish(self) {
+        let differences = self.instances[0].app.verify().await.expect("verify runs");
+        assert!(differences.is_empty(), "Redis, Postgres and the books differ:\n{}", differences.join("\n"));
+        self.stop_instances().await.assert_drained().await;
     }
 
     /// Nothing of any journal was left behind, and nothing was quarantined.
     async fn assert_drained(&self) {
         let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
-        let refused: i64 = sqlx::query_scalar("select count(*) from quarantine").fetch_one(&mut pg).await.unwrap();
+        let refused: i64 =
+            sqlx::query_scalar("select count(*) from quarantine").fetch_one(&mut pg).await.unwrap();
         assert_eq!(refused, 0, "postgres refused entries of the journal");
     }
 }
@@ -271,7 +313,8 @@ async fn migrate(schema: &str) {
     pg.execute(sqlx::AssertSqlSafe(format!("create schema {schema}"))).await.unwrap();
     pg.close().await.unwrap();
     let mut migrator = sqlx::migrate!("./migrations");
-    // Each test has a schema to itself; the lock is the whole database's and would make them wait for each other.
+    // Each test has a schema to itself; the lock is the whole database's and would make them wait for each
+    // other.
     migrator.set_locking(false);
     let mut pg = PgConnection::connect(&database_url_of(schema)).await.unwrap();
     migrator.run(&mut pg).await.expect("the schema is made");
@@ -301,7 +344,6 @@ fn config(build: &Build, schema: &str) -> Config {
     };
     Config {
         clock: build.clock.clone(),
-        ticks_all: build.ticks_all,
         sabotage: build.sabotage.clone(),
         drain: Duration::from_secs(5),
         ..settings.check().expect("the test's settings are good")

@@ -63,6 +63,16 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The answer, when it is this problem and says when to ask again.
+    #[track_caller]
+    pub fn refused_later(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status, self.code()), (status, code), "{}", self.text);
+        assert!(!self.header("retry-after").is_empty());
+        self
+    }
+}
+
 /// A client of one instance.
 #[derive(Clone)]
 pub struct Client {
@@ -103,7 +113,8 @@ impl Client {
     }
 
     pub async fn post_with_key(&self, user: &User, path: &str, body: Value, key: &str) -> Answer {
-        let request = self.request(Method::POST, path).bearer_auth(&user.token).header("Idempotency-Key", key);
+        let request =
+            self.request(Method::POST, path).bearer_auth(&user.token).header("Idempotency-Key", key);
         self.send(request.json(&body)).await
     }
 
@@ -116,11 +127,58 @@ impl Client {
     }
 
     pub async fn charge(&self, user: &User, amount: i64, key: &str) -> Answer {
-        self.post_with_key(user, &format!("/v1/users/{}/points/charge", user.id), json!({"amount": amount}), key).await
+        self.post_with_key(
+            user,
+            &format!("/v1/users/{}/points/charge", user.id),
+            json!({"amount": amount}),
+            key,
+        )
+        .await
     }
 
     pub async fn balance(&self, user: &User) -> i64 {
         self.get_as(user, &format!("/v1/users/{}/points", user.id)).await.expect(200).int_of("balance")
+    }
+
+    /// The status of a GET; `None` when nobody answers.
+    pub async fn try_get(&self, path: &str) -> Option<u16> {
+        self.request(Method::GET, path).send().await.ok().map(|answer| answer.status().as_u16())
+    }
+
+    /// The status of a charge; `None` when the connection broke.
+    pub async fn try_charge(&self, user: &User, amount: i64, key: &str) -> Option<u16> {
+        self.try_charge_text(user, amount, key).await.map(|(status, _)| status)
+    }
+
+    /// A charge; `None` when the connection broke.
+    pub async fn try_charge_text(&self, user: &User, amount: i64, key: &str) -> Option<(u16, String)> {
+        self.try_post(
+            user,
+            "",
+            &format!("/v1/users/{}/points/charge", user.id),
+            json!({"amount": amount}),
+            key,
+        )
+        .await
+    }
+
+    /// A POST; `None` when the connection broke before all of the answer was read.
+    pub async fn try_post(
+        &self,
+        user: &User,
+        token: &str,
+        path: &str,
+        body: Value,
+        key: &str,
+    ) -> Option<(u16, String)> {
+        let request = self.request(Method::POST, path).bearer_auth(&user.token).header("Queue-Token", token);
+        whole(request.header("Idempotency-Key", key).json(&body)).await
+    }
+
+    /// A poll; `None` when the connection broke.
+    pub async fn try_poll(&self, queue: &str, token: &str) -> Option<(u16, String)> {
+        let path = format!("/v1/queues/{queue}/tickets/me");
+        whole(self.request(Method::GET, &path).header("Queue-Token", token)).await
     }
 
     /// A queue that stands alone.
@@ -144,7 +202,8 @@ impl Client {
     }
 
     pub async fn join(&self, user: &User, queue: &str) -> Answer {
-        self.send(self.request(Method::POST, &format!("/v1/queues/{queue}/tickets")).bearer_auth(&user.token)).await
+        self.send(self.request(Method::POST, &format!("/v1/queues/{queue}/tickets")).bearer_auth(&user.token))
+            .await
     }
 
     pub async fn poll(&self, queue: &str, token: &str) -> Answer {
@@ -160,7 +219,10 @@ impl Client {
     /// Joins, and waits until the turn has come: the ticket's token.
     pub async fn enter(&self, user: &User, queue: &str) -> String {
         let token = self.join(user, queue).await.text_of("token");
-        eventually("the turn has come", || async { self.poll(queue, &token).await.body["status"] == "ACTIVE" }).await;
+        eventually("the turn has come", || async {
+            self.poll(queue, &token).await.body["status"] == "ACTIVE"
+        })
+        .await;
         token
     }
 
@@ -185,6 +247,11 @@ impl Client {
     }
 }
 
+async fn whole(request: RequestBuilder) -> Option<(u16, String)> {
+    let answer = request.send().await.ok()?;
+    Some((answer.status().as_u16(), answer.text().await.ok()?))
+}
+
 fn merge(body: &mut Value, over: Value) {
     for (member, value) in over.as_object().cloned().unwrap_or_default() {
         body[member] = value;
@@ -194,7 +261,9 @@ fn merge(body: &mut Value, over: Value) {
 async fn read(response: reqwest::Response) -> Answer {
     let status = response.status().as_u16();
     let headers = response.headers().iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into())).collect();
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
     let text = response.text().await.unwrap_or_default();
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
     Answer { status, headers, body, text }
@@ -203,7 +272,8 @@ async fn read(response: reqwest::Response) -> Answer {
 /// The document as the program prints it.
 pub fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-        let printed = std::process::Command::new(env!("CARGO_BIN_EXE_onrush")).arg("openapi").output().unwrap();
+        let printed =
+            std::process::Command::new(env!("CARGO_BIN_EXE_onrush")).arg("openapi").output().unwrap();
         serde_json::from_slice(&printed.stdout).expect("`onrush openapi` prints JSON")
     });
     &DOCUMENT
@@ -214,7 +284,8 @@ fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let paths = document()["paths"].as_object().unwrap();
     let fits = |template: &str| {
         let (wanted, got): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-        wanted.len() == got.len() && wanted.iter().zip(got).all(|(want, got)| want.starts_with('{') || *want == got)
+        wanted.len() == got.len()
+            && wanted.iter().zip(got).all(|(want, got)| want.starts_with('{') || *want == got)
     };
     let mut found: Vec<&String> = paths.keys().filter(|template| fits(template)).collect();
     found.sort_by_key(|template| template.matches('{').count());
@@ -230,7 +301,12 @@ fn assert_known(method: &str, path: &str, answer: &Answer) {
     assert!(!response.is_null(), "{method} {path}: {} is not documented: {}", answer.status, answer.text);
     if let Some(codes) = response["x-codes"].as_array() {
         let known = codes.iter().any(|code| code == answer.code());
-        assert!(known, "{method} {path}: the code {:?} is not documented for {}", answer.code(), answer.status);
+        assert!(
+            known,
+            "{method} {path}: the code {:?} is not documented for {}",
+            answer.code(),
+            answer.status
+        );
     }
     let durability = &response["headers"]["Onrush-Durability"]["schema"]["const"];
     if let Some(durability) = durability.as_str() {

@@ -31,7 +31,8 @@ impl Events {
             while let Some((event, rest)) = self.waiting.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
                 self.waiting = rest;
-                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
                 if let Some(name) = field("event:") {
                     return (name.into(), serde_json::from_str(field("data:").unwrap()).unwrap());
                 }

@@ -1,5 +1,5 @@
-//! What tests stand on: real servers, an application with its own prefix and schema, a client that checks every
-//! answer against the OpenAPI document, and the proof at the end of each test that nothing was lost.
+//! What tests stand on: real servers, an application with its own prefix and schema, a client that checks
+//! every answer against the OpenAPI document, and the proof at the end of each test that nothing was lost.
 
 mod app;
 mod client;
@@ -8,9 +8,9 @@ mod program;
 mod servers;
 
 pub use app::{Build, TestApp, with_app, with_apps};
-pub use client::{Answer, Client, User};
-pub use program::Program;
-pub use servers::{Servers, database_url_of, servers};
+pub use client::{Answer, Client, User, document};
+pub use program::{Program, settings as program_settings};
+pub use servers::{database_url_of, servers};
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -40,6 +40,11 @@ pub async fn at_once<T: Send + 'static>(
 pub fn day(ahead: u64) -> String {
     let today = chrono::Utc::now().with_timezone(&chrono_tz::Asia::Seoul).date_naive();
     (today + chrono::Days::new(ahead)).to_string()
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    onrush::servers::free_port().expect("a free port")
 }
 
 /// A fresh idempotency key.

@@ -22,16 +22,21 @@ pub fn servers() -> &'static Servers {
     })
 }
 
-/// Starts both from a thread that lives as long as the process, since they die with the thread that started them.
+/// Starts both from a thread that lives as long as the process, since they die with the thread that started
+/// them.
 fn start() -> Servers {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let folder = tempfile::Builder::new().prefix("onrush-it-").tempdir_in("/tmp").expect("a folder for the servers");
+        let folder = tempfile::Builder::new()
+            .prefix("onrush-it-")
+            .tempdir_in("/tmp")
+            .expect("a folder for the servers");
         let programs = Programs::find().expect("redis-server and postgres are installed");
         let opened = Folder::open(folder.path()).expect("the folder can be locked");
         let redis = opened.start_redis(&programs, free_port().unwrap()).expect("redis starts");
-        let postgres =
-            opened.start_postgres(&programs, Durability::Unsynced, free_port().unwrap()).expect("postgres starts");
+        let postgres = opened
+            .start_postgres(&programs, Durability::Unsynced, free_port().unwrap())
+            .expect("postgres starts");
         tell.send(Servers { redis_url: redis.url.clone(), database_url: postgres.url.clone() }).unwrap();
         let _kept: (Server, Server) = (redis, postgres);
         loop {

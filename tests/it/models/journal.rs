@@ -124,11 +124,7 @@ impl Default for Defences {
 
 impl Defences {
     fn without_the_last_wall() -> Defences {
-        Defences {
-            constraints: false,
-            duplicates: Duplicates::Unnoticed,
-            ..Defences::default()
-        }
+        Defences { constraints: false, duplicates: Duplicates::Unnoticed, ..Defences::default() }
     }
 }
 
@@ -153,14 +149,8 @@ fn the_whole_protocol_holds() {
     assert!(total.acknowledged > 100_000, "clients are told yes: {total:?}");
     assert!(total.forks_caught > 100, "Redis forks, and is caught: {total:?}");
     assert!(total.rebuilds > 50_000, "shards are rebuilt: {total:?}");
-    assert!(
-        total.rebuild_steps_refused > 50_000,
-        "rebuilders meet each other and losses: {total:?}"
-    );
-    assert!(
-        total.replies_lost > 100_000,
-        "the driver sends calls again: {total:?}"
-    );
+    assert!(total.rebuild_steps_refused > 50_000, "rebuilders meet each other and losses: {total:?}");
+    assert!(total.replies_lost > 100_000, "the driver sends calls again: {total:?}");
 }
 
 #[test]
@@ -173,73 +163,49 @@ fn the_protocol_holds_without_the_constraints_of_postgres() {
 #[test]
 fn acknowledging_when_redis_answers_is_caught() {
     let acknowledgement = Acknowledgement::WhenRedisAnswers;
-    assert_ablation_is_caught(&Defences {
-        acknowledgement,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { acknowledgement, ..Defences::default() });
 }
 
 /// After a fail-over another entry may have the number that a handler waits for.
 #[test]
 fn acknowledging_by_the_committed_number_is_caught() {
     let acknowledgement = Acknowledgement::ByCommittedNumber;
-    assert_ablation_is_caught(&Defences {
-        acknowledgement,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { acknowledgement, ..Defences::default() });
 }
 
 /// The driver repeats a call on a promoted node, where it has another outcome at the same place in the chain:
 /// the client is told of one seat and Postgres holds another.
 #[test]
 fn a_hash_that_leaves_out_the_outcome_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        hash_covers_facts: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { hash_covers_facts: false, ..Defences::default() });
 }
 
 #[test]
 fn entries_without_a_chain_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        entries_are_chained: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { entries_are_chained: false, ..Defences::default() });
 }
 
 #[test]
 fn entries_without_a_chain_and_without_the_last_wall_are_caught() {
-    let defences = Defences {
-        entries_are_chained: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { entries_are_chained: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 /// After a fail-over the stream may end before the cursor, and nothing new comes that would show it.
 #[test]
 fn numbers_that_need_not_be_contiguous_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        numbers_are_contiguous: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { numbers_are_contiguous: false, ..Defences::default() });
 }
 
 #[test]
 fn not_looking_at_the_head_when_idle_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        looks_at_the_head_when_idle: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { looks_at_the_head_when_idle: false, ..Defences::default() });
 }
 
 #[test]
 fn a_cursor_that_is_only_a_stream_id_is_caught() {
-    let defences = Defences {
-        entries_are_chained: false,
-        numbers_are_contiguous: false,
-        ..Defences::default()
-    };
+    let defences =
+        Defences { entries_are_chained: false, numbers_are_contiguous: false, ..Defences::default() };
     assert_ablation_is_caught(&defences);
 }
 
@@ -258,79 +224,52 @@ fn a_consumer_group_is_caught() {
 /// With the constraints on, they fire in nearly every run and stop the shard; they do not keep it right.
 #[test]
 fn commits_that_do_not_compare_the_cursor_are_caught_without_the_last_wall() {
-    let defences = Defences {
-        cursor_is_compared_and_set: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { cursor_is_compared_and_set: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn commits_of_an_old_epoch_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        commits_check_epoch: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { commits_check_epoch: false, ..Defences::default() });
 }
 
 #[test]
 fn commits_of_an_old_epoch_without_the_last_wall_are_caught() {
-    let defences = Defences {
-        commits_check_epoch: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { commits_check_epoch: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn scripts_that_check_neither_epoch_nor_state_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        scripts_check_epoch_and_state: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { scripts_check_epoch_and_state: false, ..Defences::default() });
 }
 
 /// The operation became durable in the old epoch after the handler had looked, and runs again in the new one.
 /// With the constraints on, the unique key of operations stops the shard instead.
 #[test]
 fn learning_only_the_epoch_when_stale_is_caught_without_the_last_wall() {
-    let defences = Defences {
-        looks_up_again_when_stale: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { looks_up_again_when_stale: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn trimming_before_the_commit_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        trims_after_the_commit: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { trims_after_the_commit: false, ..Defences::default() });
 }
 
 #[test]
 fn a_snapshot_before_the_fence_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        fences_before_the_snapshot: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { fences_before_the_snapshot: false, ..Defences::default() });
 }
 
 /// A fail-over in the middle of a load loses a chunk, and the rebuilder goes on with the next.
 #[test]
 fn chunks_that_are_not_numbered_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        chunks_are_numbered: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { chunks_are_numbered: false, ..Defences::default() });
 }
 
 /// Numbers alone are not enough: the last chunks may be lost between the last load and going live.
 #[test]
 fn going_live_without_counting_the_chunks_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        going_live_counts_chunks: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { going_live_counts_chunks: false, ..Defences::default() });
 }

@@ -30,8 +30,5 @@ pub fn assert_caught<Violation: Debug>(play: impl Fn(u64) -> Option<Violation>) 
 
 /// Fails on a broken run; the message is all that is needed to play it again.
 pub fn assert_unbroken<Violation: Debug>(seed: u64, violation: Option<Violation>) {
-    assert!(
-        violation.is_none(),
-        "seed {seed} breaks the protocol: {violation:?}"
-    );
+    assert!(violation.is_none(), "seed {seed} breaks the protocol: {violation:?}");
 }

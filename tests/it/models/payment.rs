@@ -106,10 +106,7 @@ impl Default for Defences {
 
 impl Defences {
     fn without_the_last_wall() -> Defences {
-        Defences {
-            operations_are_unique: false,
-            ..Defences::default()
-        }
+        Defences { operations_are_unique: false, ..Defences::default() }
     }
 }
 
@@ -131,10 +128,7 @@ fn the_whole_protocol_holds() {
         total.busy += run.busy;
     }
     assert!(total.confirmed > 50_000, "seats are sold: {total:?}");
-    assert!(
-        total.refunded > 50_000,
-        "payments are refused and given back: {total:?}"
-    );
+    assert!(total.refunded > 50_000, "payments are refused and given back: {total:?}");
     assert!(total.aborts_asked > 50_000, "recovery works: {total:?}");
     assert!(total.late_calls > 10_000, "tasks wake up late: {total:?}");
     assert!(total.busy > 5_000, "shards are busy: {total:?}");
@@ -149,27 +143,18 @@ fn the_protocol_holds_without_the_unique_key_of_postgres() {
 
 #[test]
 fn deciding_before_the_reserve_is_durable_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        reserve_is_awaited: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { reserve_is_awaited: false, ..Defences::default() });
 }
 
 #[test]
 fn answering_before_the_decision_is_durable_is_caught() {
-    let defences = Defences {
-        decision_is_awaited_before_the_answer: false,
-        ..Defences::default()
-    };
+    let defences = Defences { decision_is_awaited_before_the_answer: false, ..Defences::default() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn giving_back_before_the_decision_is_durable_is_caught() {
-    let defences = Defences {
-        decision_is_awaited_before_the_void: false,
-        ..Defences::default()
-    };
+    let defences = Defences { decision_is_awaited_before_the_void: false, ..Defences::default() };
     assert_ablation_is_caught(&defences);
 }
 
@@ -186,29 +171,20 @@ fn waiting_for_neither_step_is_caught() {
 
 #[test]
 fn giving_back_by_time_out_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        void_needs_a_tombstone: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { void_needs_a_tombstone: false, ..Defences::default() });
 }
 
 /// With the unique key of Postgres on, it fires all the time and stops the shards.
 #[test]
 fn steps_that_may_be_repeated_are_caught_without_the_last_wall() {
-    let defences = Defences {
-        steps_are_idempotent: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { steps_are_idempotent: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn taking_busy_for_a_decision_is_caught() {
     let later_steps = LaterSteps::BusyMeansRefused;
-    assert_ablation_is_caught(&Defences {
-        later_steps,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { later_steps, ..Defences::default() });
 }
 
 /// So the exemption of later steps is for speed; it is taking busy for an answer that does harm.
@@ -216,27 +192,14 @@ fn taking_busy_for_a_decision_is_caught() {
 fn asking_again_when_a_later_step_is_busy_is_safe() {
     let later_steps = LaterSteps::BusyMeansAskAgain;
     for seed in 0..SEEDS {
-        assert_unbroken(
-            seed,
-            play(
-                seed,
-                &Defences {
-                    later_steps,
-                    ..Defences::default()
-                },
-            )
-            .violation,
-        );
+        assert_unbroken(seed, play(seed, &Defences { later_steps, ..Defences::default() }).violation);
     }
 }
 
 /// The payment was aborted, given back and forgotten; then the first request wakes up and finds its hold.
 #[test]
 fn tombstones_that_are_forgotten_early_are_caught_without_the_last_wall() {
-    let defences = Defences {
-        steps_are_kept_long: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { steps_are_kept_long: false, ..Defences::without_the_last_wall() };
     // A step taken twice would be found sooner; this asks for the harm that it does.
     let is_harm = |violation: &Violation| !matches!(violation, Violation::StepTakenTwice);
     assert_caught(|seed| play(seed, &defences).violation.filter(is_harm));
@@ -245,27 +208,18 @@ fn tombstones_that_are_forgotten_early_are_caught_without_the_last_wall() {
 /// The payment was closed and forgotten; then a request that had found nothing in Postgres debits once more.
 #[test]
 fn late_reserves_are_caught_without_the_last_wall() {
-    let defences = Defences {
-        late_reserves_are_refused: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { late_reserves_are_refused: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn late_decides_are_caught_without_the_last_wall() {
-    let defences = Defences {
-        late_decides_are_refused: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { late_decides_are_refused: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 
 #[test]
 fn late_tombstones_are_caught_without_the_last_wall() {
-    let defences = Defences {
-        late_aborts_are_refused: false,
-        ..Defences::without_the_last_wall()
-    };
+    let defences = Defences { late_aborts_are_refused: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }

@@ -153,125 +153,80 @@ fn the_whole_protocol_holds() {
 
 #[test]
 fn numbers_that_do_not_jump_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        numbers_jump: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { numbers_jump: false, ..Defences::default() });
 }
 
 /// What commits between the reading and the fence is durable and in the gap: when it is over, it comes back.
 #[test]
 fn a_gap_that_is_read_before_the_fence_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        the_gap_is_taken_with_the_fence: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { the_gap_is_taken_with_the_fence: false, ..Defences::default() });
 }
 
 #[test]
 fn keeping_only_the_newest_gap_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        every_gap_is_kept: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { every_gap_is_kept: false, ..Defences::default() });
 }
 
 #[test]
 fn remembering_nothing_of_lost_tickets_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        memory: Memory::None,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { memory: Memory::None, ..Defences::default() });
 }
 
 /// A user whose place was lost joins again, gets in and pays; then his lost ticket gets him in once more.
 #[test]
 fn remembering_only_the_numbers_put_back_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        memory: Memory::OfRestoredNumbers,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { memory: Memory::OfRestoredNumbers, ..Defences::default() });
 }
 
 #[test]
 fn admitting_without_a_pause_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        pause: Pause::None,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { pause: Pause::None, ..Defences::default() });
 }
 
 #[test]
 fn a_pause_that_a_second_loss_does_not_restart_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        pause: Pause::OnceAGap,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { pause: Pause::OnceAGap, ..Defences::default() });
 }
 
 #[test]
 fn settling_a_gap_when_its_pause_has_elapsed_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        pause: Pause::UntilAGapIsSettled,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { pause: Pause::UntilAGapIsSettled, ..Defences::default() });
 }
 
 /// The promoted replica issues numbers that the old primary has issued; when they are durable, the tickets
 /// that were lost lie below the gap, and their holders are told that they are gone.
 #[test]
 fn a_promoted_replica_that_serves_the_old_epoch_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        a_run_serves_one_epoch: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { a_run_serves_one_epoch: false, ..Defences::default() });
 }
 
 #[test]
 fn scripts_that_match_only_the_user_are_caught() {
-    assert_ablation_is_caught(&Defences {
-        scripts_match_the_number: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { scripts_match_the_number: false, ..Defences::default() });
 }
 
 #[test]
 fn a_lower_number_that_does_not_win_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        the_lower_number_wins: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { the_lower_number_wins: false, ..Defences::default() });
 }
 
 #[test]
 fn journaling_admissions_before_the_joins_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        ticks_journal_the_buffer_first: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { ticks_journal_the_buffer_first: false, ..Defences::default() });
 }
 
 #[test]
 fn a_budget_that_is_read_before_the_script_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        the_script_takes_the_budget: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { the_script_takes_the_budget: false, ..Defences::default() });
 }
 
 /// Loading the durable admissions is not enough: those that were not durable let people in all the same.
 #[test]
 fn admitting_in_the_first_window_after_a_rebuild_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        the_first_window_is_closed: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { the_first_window_is_closed: false, ..Defences::default() });
 }
 
 #[test]
 fn counting_the_silence_of_an_outage_is_caught() {
-    assert_ablation_is_caught(&Defences {
-        silence_counts_while_live: false,
-        ..Defences::default()
-    });
+    assert_ablation_is_caught(&Defences { silence_counts_while_live: false, ..Defences::default() });
 }

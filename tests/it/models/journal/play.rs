@@ -86,11 +86,7 @@ impl<'run> Model<'run> {
                 96..97 => self.old = None,
                 _ => self.a_rare_fault(),
             }
-            let chance = if self.rebuilders.iter().any(Option::is_some) {
-                3
-            } else {
-                40
-            };
+            let chance = if self.rebuilders.iter().any(Option::is_some) { 3 } else { 40 };
             if self.needs_a_rebuild()? && self.rng.u8(..100) < chance {
                 self.start_a_rebuild();
             }
@@ -129,10 +125,7 @@ impl<'run> Model<'run> {
                 _ => Request::Hold { seat, user },
             },
             5 => Request::Claim { user },
-            _ => Request::Give {
-                from: user,
-                to: (user + 1 + self.rng.usize(..USERS - 1)) % USERS,
-            },
+            _ => Request::Give { from: user, to: (user + 1 + self.rng.usize(..USERS - 1)) % USERS },
         };
         self.requests.push(request);
         self.look_up(self.requests.len() - 1);
@@ -153,11 +146,7 @@ impl<'run> Model<'run> {
             Some(committed) => self.told.push((operation, committed.facts)),
             None => {
                 let (request, epoch) = (self.requests[operation], self.postgres.epoch);
-                self.calls.push(Call {
-                    operation,
-                    request,
-                    epoch,
-                });
+                self.calls.push(Call { operation, request, epoch });
             }
         }
     }
@@ -186,10 +175,7 @@ impl<'run> Model<'run> {
                 self.calls.swap_remove(index);
                 match defences.acknowledgement {
                     Acknowledgement::WhenRedisAnswers => self.told.push((entry.operation, entry.facts)),
-                    _ => self.waits.push(Wait {
-                        epoch: call.epoch,
-                        entry,
-                    }),
+                    _ => self.waits.push(Wait { epoch: call.epoch, entry }),
                 }
             }
         }
@@ -203,11 +189,7 @@ impl<'run> Model<'run> {
         let keys = node.keys_of(postgres.epoch)?;
         let after = postgres.seq.max(keys.trimmed);
         let entries = keys.entries.iter().skip(after).take(BATCH_MAX).copied().collect();
-        Some(Batch {
-            epoch: postgres.epoch,
-            cursor: (postgres.seq, postgres.head),
-            entries,
-        })
+        Some(Batch { epoch: postgres.epoch, cursor: (postgres.seq, postgres.head), entries })
     }
 
     fn a_writer_reads(&mut self) {
@@ -301,11 +283,7 @@ impl<'run> Model<'run> {
                 Some(_) => {}
             }
         }
-        if self
-            .primary
-            .keys_of(postgres.epoch)
-            .is_none_or(|keys| keys.world != postgres.world)
-        {
+        if self.primary.keys_of(postgres.epoch).is_none_or(|keys| keys.world != postgres.world) {
             return Err(Violation::RedisDiffersAtRest);
         }
         if postgres.world.money() != World::at_start().money() {

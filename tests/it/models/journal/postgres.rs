@@ -45,14 +45,7 @@ pub enum Outcome {
 impl Postgres {
     pub fn new() -> Postgres {
         let operations = BTreeMap::new();
-        Postgres {
-            epoch: 1,
-            live: true,
-            seq: 0,
-            head: marker_hash(1),
-            world: World::at_start(),
-            operations,
-        }
+        Postgres { epoch: 1, live: true, seq: 0, head: marker_hash(1), world: World::at_start(), operations }
     }
 
     /// Step one of a rebuild: from here on no writer of the old epoch can commit.
@@ -98,9 +91,7 @@ impl Postgres {
     }
 
     fn hits_the_last_wall(&self, entries: &[Entry], defences: &Defences) -> bool {
-        let repeated = entries
-            .iter()
-            .any(|entry| self.operations.contains_key(&entry.operation));
+        let repeated = entries.iter().any(|entry| self.operations.contains_key(&entry.operation));
         let mut world = self.world;
         let broken = entries.iter().any(|entry| {
             let allowed = world.allows(&entry.facts);
@@ -114,12 +105,7 @@ impl Postgres {
         if !self.world.allows(&entry.facts) {
             return Err(Violation::IllegalHistory);
         }
-        let committed = Committed {
-            epoch,
-            seq: entry.seq,
-            hash: entry.hash,
-            facts: entry.facts,
-        };
+        let committed = Committed { epoch, seq: entry.seq, hash: entry.hash, facts: entry.facts };
         if self.operations.insert(entry.operation, committed).is_some() {
             return Err(Violation::AppliedTwice);
         }

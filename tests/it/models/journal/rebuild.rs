@@ -49,20 +49,11 @@ const STEPS_WITH_THE_SNAPSHOT_FIRST: [Step; 7] = [
 
 impl Rebuilder {
     fn new() -> Rebuilder {
-        Rebuilder {
-            steps_done: 0,
-            epoch: 0,
-            chunks: Vec::new(),
-            chunks_sent: 0,
-        }
+        Rebuilder { steps_done: 0, epoch: 0, chunks: Vec::new(), chunks_sent: 0 }
     }
 
     fn next(&self, defences: &Defences) -> Step {
-        let steps = if defences.fences_before_the_snapshot {
-            STEPS
-        } else {
-            STEPS_WITH_THE_SNAPSHOT_FIRST
-        };
+        let steps = if defences.fences_before_the_snapshot { STEPS } else { STEPS_WITH_THE_SNAPSHOT_FIRST };
         steps[self.steps_done]
     }
 }
@@ -98,11 +89,7 @@ impl Model<'_> {
 
     pub fn step_a_rebuild(&mut self) {
         let first = self.rng.usize(..2);
-        let slot = if self.rebuilders[first].is_some() {
-            first
-        } else {
-            1 - first
-        };
+        let slot = if self.rebuilders[first].is_some() { first } else { 1 - first };
         if let Some(rebuilder) = self.rebuilders[slot].take() {
             self.rebuilders[slot] = self.step(rebuilder);
         }

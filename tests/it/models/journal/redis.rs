@@ -131,11 +131,7 @@ impl Redis {
             return Reply::StaleEpoch;
         }
         let keys = self.keys.entry(call.epoch).or_default();
-        if let Some(entry) = keys
-            .entries
-            .iter()
-            .rfind(|entry| entry.operation == call.operation)
-        {
+        if let Some(entry) = keys.entries.iter().rfind(|entry| entry.operation == call.operation) {
             return Reply::Recorded(*entry);
         }
         let Some(facts) = keys.world.decide(&call.request, now) else {
@@ -143,24 +139,9 @@ impl Redis {
         };
         let seq = keys.entries.len() + 1;
         let previous = keys.hash_at(call.epoch, seq - 1).expect("the chain has no hole");
-        let hash = entry_hash(
-            previous,
-            call.epoch,
-            call.operation,
-            &facts,
-            defences.hash_covers_facts,
-        );
-        let entry = Entry {
-            seq,
-            operation: call.operation,
-            previous,
-            hash,
-            facts,
-        };
-        self.carry_out(Effect::Entry {
-            epoch: call.epoch,
-            entry,
-        });
+        let hash = entry_hash(previous, call.epoch, call.operation, &facts, defences.hash_covers_facts);
+        let entry = Entry { seq, operation: call.operation, previous, hash, facts };
+        self.carry_out(Effect::Entry { epoch: call.epoch, entry });
         Reply::Written(entry)
     }
 
@@ -191,10 +172,7 @@ impl Redis {
         };
         let in_order = number == last_chunk + 1 || !defences.chunks_are_numbered;
         if epoch == rebuilder && in_order {
-            self.carry_out(Effect::Chunk {
-                epoch,
-                rows: rows.to_vec(),
-            });
+            self.carry_out(Effect::Chunk { epoch, rows: rows.to_vec() });
         }
         epoch == rebuilder && in_order
     }

@@ -63,38 +63,19 @@ pub enum Row {
 
 impl World {
     pub fn at_start() -> World {
-        World {
-            balances: [BALANCE_AT_START; USERS],
-            ..World::default()
-        }
+        World { balances: [BALANCE_AT_START; USERS], ..World::default() }
     }
 
     /// Points in balances and in seats: what must come out the same whatever happens.
     pub fn money(&self) -> i32 {
-        let sold = self
-            .seats
-            .iter()
-            .filter(|seat| matches!(seat, Seat::Sold { .. }))
-            .count();
+        let sold = self.seats.iter().filter(|seat| matches!(seat, Seat::Sold { .. })).count();
         self.balances.iter().sum::<i32>() + PRICE * i32::try_from(sold).expect("a handful of seats")
     }
 
     pub fn chunks(&self) -> Vec<Vec<Row>> {
-        let seats = self
-            .seats
-            .iter()
-            .enumerate()
-            .map(|(seat, &state)| Row::Seat(seat, state));
-        let balances = self
-            .balances
-            .iter()
-            .enumerate()
-            .map(|(user, &balance)| Row::Balance(user, balance));
-        let claimed = self
-            .claimed
-            .iter()
-            .enumerate()
-            .map(|(user, &claimed)| Row::Claimed(user, claimed));
+        let seats = self.seats.iter().enumerate().map(|(seat, &state)| Row::Seat(seat, state));
+        let balances = self.balances.iter().enumerate().map(|(user, &balance)| Row::Balance(user, balance));
+        let claimed = self.claimed.iter().enumerate().map(|(user, &claimed)| Row::Claimed(user, claimed));
         let rows: Vec<Row> = seats.chain(balances).chain(claimed).collect();
         rows.chunks(ROWS_PER_CHUNK).map(<[Row]>::to_vec).collect()
     }
@@ -122,17 +103,11 @@ impl World {
         match *request {
             Request::BuyAny { user } if self.balances[user] >= PRICE => {
                 let seat = (0..SEATS).find(|&seat| self.seat_is_open_to(seat, user, now))?;
-                Some(Facts::Sold {
-                    seat,
-                    user,
-                    balance: self.balances[user] - PRICE,
-                })
+                Some(Facts::Sold { seat, user, balance: self.balances[user] - PRICE })
             }
-            Request::Hold { seat, user } if self.seat_is_open_to(seat, user, now) => Some(Facts::Held {
-                seat,
-                user,
-                until: now + HOLD_TICKS,
-            }),
+            Request::Hold { seat, user } if self.seat_is_open_to(seat, user, now) => {
+                Some(Facts::Held { seat, user, until: now + HOLD_TICKS })
+            }
             Request::Cancel { seat, user } => Some(Facts::Cancelled { seat, user }),
             Request::Claim { user } => Some(Facts::Claimed { user }),
             Request::Give { from, to } => Some(Facts::Given { from, to }),

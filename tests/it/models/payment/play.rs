@@ -103,11 +103,7 @@ impl<'run> Model<'run> {
     }
 
     fn forget_what_was_closed_long_ago(&mut self) {
-        let kept = if self.defences.steps_are_kept_long {
-            KEPT_AFTER_CLOSING
-        } else {
-            0
-        };
+        let kept = if self.defences.steps_are_kept_long { KEPT_AFTER_CLOSING } else { 0 };
         for (&operation, &at) in &self.closed {
             if self.now - at >= kept {
                 self.wallets.forget(operation);
@@ -161,11 +157,7 @@ impl<'run> Model<'run> {
     /// What Postgres says was decided.
     fn decided(&self, operation: usize) -> Option<Decision> {
         let identity = *self.slots.get(&(operation, DECISION))?;
-        let entry = self
-            .seats
-            .committed
-            .iter()
-            .find(|entry| entry.identity == identity)?;
+        let entry = self.seats.committed.iter().find(|entry| entry.identity == identity)?;
         match entry.fact {
             SeatFact::Confirmed { .. } => Some(Decision::Confirmed),
             _ => Some(Decision::Aborted),
@@ -183,12 +175,7 @@ impl<'run> Model<'run> {
             None if self.is_in_postgres(operation, RESERVE) => Stage::Decide,
             None => Stage::Reserve,
         };
-        self.tasks.push(Task {
-            operation,
-            stage,
-            read_at: self.now,
-            is_recovery,
-        });
+        self.tasks.push(Task { operation, stage, read_at: self.now, is_recovery });
     }
 
     /// Closes the payment in Postgres, where that is conditional on what is durable there, and answers.
@@ -212,11 +199,7 @@ impl<'run> Model<'run> {
         if self.tasks.is_empty() {
             return;
         }
-        let window = if self.rng.u8(..10) < 8 {
-            self.tasks.len().min(4)
-        } else {
-            self.tasks.len()
-        };
+        let window = if self.rng.u8(..10) < 8 { self.tasks.len().min(4) } else { self.tasks.len() };
         let index = self.tasks.len() - 1 - self.rng.usize(..window);
         self.drive(index);
     }
@@ -278,8 +261,7 @@ impl<'run> Model<'run> {
         let step = if task.is_recovery {
             self.seats.abort_or_get(operation, times, defences)
         } else {
-            self.seats
-                .decide(operation, &self.payments[operation], times, defences)
+            self.seats.decide(operation, &self.payments[operation], times, defences)
         };
         match step {
             Step::Done(identity, decision) => Some(Stage::AwaitDecision(identity, decision)),
@@ -347,15 +329,10 @@ impl<'run> Model<'run> {
             }
         }
         let slots = self.wallets.committed.iter().filter_map(|entry| entry.slot);
-        let mut slots: Vec<Slot> = slots
-            .chain(self.seats.committed.iter().filter_map(|entry| entry.slot))
-            .collect();
+        let mut slots: Vec<Slot> =
+            slots.chain(self.seats.committed.iter().filter_map(|entry| entry.slot)).collect();
         slots.sort_unstable();
-        if slots.windows(2).any(|pair| pair[0] == pair[1]) {
-            Err(Violation::StepTakenTwice)
-        } else {
-            Ok(())
-        }
+        if slots.windows(2).any(|pair| pair[0] == pair[1]) { Err(Violation::StepTakenTwice) } else { Ok(()) }
     }
 
     /// How often each payment got its seat.

@@ -74,10 +74,7 @@ pub enum Step<Said> {
 
 impl Wallets {
     pub fn new() -> Wallets {
-        Wallets {
-            balances: [BALANCE_AT_START; USERS],
-            transfers: BTreeMap::new(),
-        }
+        Wallets { balances: [BALANCE_AT_START; USERS], transfers: BTreeMap::new() }
     }
 }
 
@@ -88,11 +85,7 @@ impl State for Wallets {
         match entry.fact {
             WalletFact::Reserved { operation, user } => {
                 self.balances[user] -= PRICE;
-                let transfer = Transfer {
-                    user,
-                    reserved_by: entry.identity,
-                    voided_by: None,
-                };
+                let transfer = Transfer { user, reserved_by: entry.identity, voided_by: None };
                 self.transfers.insert(operation, transfer);
             }
             WalletFact::Voided { operation, user } => {
@@ -118,12 +111,10 @@ impl State for Seats {
             SeatFact::Confirmed { operation, hold } => {
                 self.holds[hold.seat] = None;
                 self.sold[hold.seat] = true;
-                self.decisions
-                    .insert(operation, (Decision::Confirmed, entry.identity));
+                self.decisions.insert(operation, (Decision::Confirmed, entry.identity));
             }
             SeatFact::Aborted { operation } => {
-                self.decisions
-                    .insert(operation, (Decision::Aborted, entry.identity));
+                self.decisions.insert(operation, (Decision::Aborted, entry.identity));
             }
         }
     }
@@ -154,14 +145,7 @@ impl Shard<Wallets> {
         if self.live.balances[user] < PRICE {
             return Step::Refused;
         }
-        Step::Done(
-            self.write(
-                now,
-                Some((operation, RESERVE)),
-                WalletFact::Reserved { operation, user },
-            ),
-            (),
-        )
+        Step::Done(self.write(now, Some((operation, RESERVE)), WalletFact::Reserved { operation, user }), ())
     }
 
     pub fn void(&mut self, operation: usize, now: u64, defences: &Defences) -> Step<()> {
@@ -174,10 +158,7 @@ impl Shard<Wallets> {
         if defences.later_steps != LaterSteps::AreExempt && self.is_busy(now, BUSY_AFTER) {
             return Step::Busy;
         }
-        let fact = WalletFact::Voided {
-            operation,
-            user: transfer.user,
-        };
+        let fact = WalletFact::Voided { operation, user: transfer.user };
         Step::Done(self.write(now, Some((operation, VOID)), fact), ())
     }
 }
@@ -186,12 +167,7 @@ impl Shard<Seats> {
     pub fn hold(&mut self, seat: usize, user: usize, reservation: usize, now: u64) {
         let open = self.live.holds[seat].is_none_or(|hold| now >= hold.until);
         if open && !self.live.sold[seat] && !self.is_busy(now, BUSY_AFTER) {
-            let hold = Hold {
-                reservation,
-                seat,
-                user,
-                until: now + HOLD_LIFE,
-            };
+            let hold = Hold { reservation, seat, user, until: now + HOLD_LIFE };
             self.write(now, None, SeatFact::Held { hold });
         }
     }
@@ -244,10 +220,7 @@ impl Shard<Seats> {
                 let identity = self.write(now, slot, SeatFact::Confirmed { operation, hold });
                 Step::Done(identity, Decision::Confirmed)
             }
-            None => Step::Done(
-                self.write(now, slot, SeatFact::Aborted { operation }),
-                Decision::Aborted,
-            ),
+            None => Step::Done(self.write(now, slot, SeatFact::Aborted { operation }), Decision::Aborted),
         }
     }
 }

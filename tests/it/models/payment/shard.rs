@@ -56,12 +56,7 @@ impl<S: State> Shard<S> {
 
     pub fn write(&mut self, at: u64, slot: Option<Slot>, fact: S::Fact) -> usize {
         self.next_identity += 1;
-        let entry = Entry {
-            identity: self.next_identity,
-            at,
-            slot,
-            fact,
-        };
+        let entry = Entry { identity: self.next_identity, at, slot, fact };
         self.live.apply(&entry);
         self.journal.push(entry);
         entry.identity

@@ -149,26 +149,14 @@ impl<'run> Model<'run> {
         let is_new = redis.room.number_of(user).is_none();
         let number = redis.join(user, self.now);
         if is_new {
-            let earlier = self.issued.insert(
-                number,
-                Issue {
-                    user,
-                    epoch: self.epoch,
-                },
-            );
+            let earlier = self.issued.insert(number, Issue { user, epoch: self.epoch });
             if earlier.is_some_and(|earlier| earlier.user != user) {
                 return Err(Violation::NumberIssuedTwice);
             }
         }
         if !self.tabs.iter().any(|tab| tab.number == number) {
             let polls_by = self.next_poll();
-            self.tabs.push(Tab {
-                user,
-                number,
-                polls_by,
-                is_silent: false,
-                kept_polling: true,
-            });
+            self.tabs.push(Tab { user, number, polls_by, is_silent: false, kept_polling: true });
         }
         Ok(())
     }
@@ -200,10 +188,7 @@ impl<'run> Model<'run> {
         let is_superseded = room.is_superseded(user, number, issued_in);
         let ended_later = room.last_end.get(&user).is_some_and(|&epoch| epoch > issued_in);
         let was_here = room.waiting.contains_key(&number) || room.active.contains_key(&number);
-        let has_expired = room
-            .active
-            .get(&number)
-            .is_some_and(|pass| self.now >= pass.deadline);
+        let has_expired = room.active.get(&number).is_some_and(|pass| self.now >= pass.deadline);
         match redis.poll(user, number, self.now, self.defences) {
             Answer::Gone if !is_over && !is_superseded && !has_expired => return Err(Violation::PlaceLost),
             Answer::Gone => drop(self.tabs.remove(index)),
@@ -254,10 +239,7 @@ impl<'run> Model<'run> {
     /// Only the ablation uses what was read: the script takes the budget itself.
     fn an_instance_reads_the_budget(&mut self) {
         let instance = self.rng.usize(..2);
-        self.budgets_read[instance] = self
-            .redis
-            .as_ref()
-            .map(|redis| redis.budget(self.now, self.defences));
+        self.budgets_read[instance] = self.redis.as_ref().map(|redis| redis.budget(self.now, self.defences));
     }
 
     fn an_instance_ticks(&mut self) -> Result<(), Violation> {
@@ -268,11 +250,7 @@ impl<'run> Model<'run> {
         let read_before = self.budgets_read[instance].take().unwrap_or(0);
         let budget = (!self.defences.the_script_takes_the_budget).then_some(read_before);
         let (silent, admitted) = redis.tick(self.now, budget, self.defences);
-        if self
-            .tabs
-            .iter()
-            .any(|tab| tab.kept_polling && silent.contains(&tab.number))
-        {
+        if self.tabs.iter().any(|tab| tab.kept_polling && silent.contains(&tab.number)) {
             return Err(Violation::EndedThoughPolling);
         }
         self.outcome.admitted += admitted.len();
@@ -322,13 +300,7 @@ impl<'run> Model<'run> {
             self.durable.gaps.clear();
         }
         let high = low + JUMP;
-        self.durable.gaps.push(Gap {
-            low,
-            high,
-            epoch: self.epoch,
-            recorded_at: self.now,
-            settled: false,
-        });
+        self.durable.gaps.push(Gap { low, high, epoch: self.epoch, recorded_at: self.now, settled: false });
         if self.defences.numbers_jump {
             self.durable.counter = high;
         }

@@ -79,12 +79,7 @@ impl Room {
                 self.counter = self.counter.max(number);
                 self.waiting.insert(number, Place { user, since: at });
             }
-            Change::Restored {
-                user,
-                number,
-                instead_of,
-                at,
-            } => {
+            Change::Restored { user, number, instead_of, at } => {
                 if let Some(higher) = instead_of {
                     self.waiting.remove(&higher);
                     self.replaced.insert(higher);
@@ -94,11 +89,7 @@ impl Room {
             }
             Change::Admitted { number, at } => {
                 if let Some(place) = self.waiting.remove(&number) {
-                    let pass = Pass {
-                        user: place.user,
-                        since: at,
-                        deadline: at + PASS_LIFE,
-                    };
+                    let pass = Pass { user: place.user, since: at, deadline: at + PASS_LIFE };
                     self.active.insert(number, pass);
                     self.admissions.push(at);
                 }
@@ -118,17 +109,11 @@ impl Room {
     }
 
     pub fn waiting_number(&self, user: usize) -> Option<u64> {
-        self.waiting
-            .iter()
-            .find(|(_, place)| place.user == user)
-            .map(|(&number, _)| number)
+        self.waiting.iter().find(|(_, place)| place.user == user).map(|(&number, _)| number)
     }
 
     pub fn active_number(&self, user: usize) -> Option<u64> {
-        self.active
-            .iter()
-            .find(|(_, pass)| pass.user == user)
-            .map(|(&number, _)| number)
+        self.active.iter().find(|(_, pass)| pass.user == user).map(|(&number, _)| number)
     }
 
     pub fn number_of(&self, user: usize) -> Option<u64> {

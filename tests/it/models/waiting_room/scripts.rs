@@ -36,14 +36,7 @@ pub struct Redis {
 impl Redis {
     pub fn new(durable: &Room, epoch: u64, now: u64) -> Redis {
         let (buffer, journal) = (Vec::new(), Vec::new());
-        Redis {
-            room: durable.clone(),
-            epoch,
-            live_since: now,
-            seen: BTreeMap::new(),
-            buffer,
-            journal,
-        }
+        Redis { room: durable.clone(), epoch, live_since: now, seen: BTreeMap::new(), buffer, journal }
     }
 
     /// The same epoch goes on from an earlier state: what a replica that lags makes of it.
@@ -70,11 +63,7 @@ impl Redis {
     pub fn join(&mut self, user: usize, now: u64) -> u64 {
         let number = self.room.number_of(user).unwrap_or_else(|| {
             let number = self.room.counter + 1;
-            self.softly(Change::Joined {
-                user,
-                number,
-                at: now,
-            });
+            self.softly(Change::Joined { user, number, at: now });
             number
         });
         self.seen.insert(number, now);
@@ -82,25 +71,13 @@ impl Redis {
     }
 
     pub fn poll(&mut self, user: usize, ticket: u64, now: u64, defences: &Defences) -> Answer {
-        let by_user = if defences.scripts_match_the_number {
-            None
-        } else {
-            self.room.number_of(user)
-        };
+        let by_user = if defences.scripts_match_the_number { None } else { self.room.number_of(user) };
         let number = by_user.unwrap_or(ticket);
         if let Some(pass) = self.room.active.get(&number) {
             self.seen.insert(number, now);
-            return if now < pass.deadline {
-                Answer::Active(number)
-            } else {
-                Answer::Gone
-            };
+            return if now < pass.deadline { Answer::Active(number) } else { Answer::Gone };
         }
-        if self
-            .room
-            .waiting
-            .get(&number)
-            .is_some_and(|place| place.user == user)
+        if self.room.waiting.get(&number).is_some_and(|place| place.user == user)
             || self.put_back(user, number, now, defences)
         {
             self.seen.insert(number, now);
@@ -114,11 +91,7 @@ impl Redis {
             return true;
         };
         match defences.memory {
-            Memory::OfTheLastEnd => self
-                .room
-                .last_end
-                .get(&user)
-                .is_some_and(|&epoch| epoch > gap.epoch),
+            Memory::OfTheLastEnd => self.room.last_end.get(&user).is_some_and(|&epoch| epoch > gap.epoch),
             Memory::OfRestoredNumbers => self.room.restored.contains(&number),
             Memory::None => false,
         }
@@ -134,30 +107,17 @@ impl Redis {
         if other.is_some_and(|other| !gives_way(other)) {
             return false;
         }
-        self.softly(Change::Restored {
-            user,
-            number,
-            instead_of: other,
-            at: now,
-        });
+        self.softly(Change::Restored { user, number, instead_of: other, at: now });
         true
     }
 
     /// Leaving is for good, also for a ticket whose place is lost and not put back yet.
     pub fn leave(&mut self, user: usize, ticket: u64, defences: &Defences) {
-        let by_user = if defences.scripts_match_the_number {
-            None
-        } else {
-            self.room.number_of(user)
-        };
+        let by_user = if defences.scripts_match_the_number { None } else { self.room.number_of(user) };
         let number = by_user.unwrap_or(ticket);
         let is_here = self.room.waiting.contains_key(&number) || self.room.active.contains_key(&number);
         if is_here || !self.is_over(user, number, defences) {
-            self.softly(Change::Ended {
-                user,
-                number,
-                epoch: self.epoch,
-            });
+            self.softly(Change::Ended { user, number, epoch: self.epoch });
         }
     }
 
@@ -165,11 +125,7 @@ impl Redis {
     pub fn spend(&mut self, user: usize, number: u64, now: u64) {
         let pass = self.room.active.get(&number);
         if pass.is_some_and(|pass| pass.user == user && now < pass.deadline) {
-            self.journaled(Change::Ended {
-                user,
-                number,
-                epoch: self.epoch,
-            });
+            self.journaled(Change::Ended { user, number, epoch: self.epoch });
         }
     }
 
@@ -178,22 +134,9 @@ impl Redis {
         if defences.the_first_window_is_closed && now < self.live_since + WINDOW {
             return 0;
         }
-        let recent = self
-            .room
-            .admissions
-            .iter()
-            .rev()
-            .take_while(|&&at| at + WINDOW > now)
-            .count();
-        let active = self
-            .room
-            .active
-            .values()
-            .filter(|pass| now < pass.deadline)
-            .count();
-        ADMITTED_PER_WINDOW
-            .saturating_sub(recent)
-            .min(ACTIVE_MAX.saturating_sub(active))
+        let recent = self.room.admissions.iter().rev().take_while(|&&at| at + WINDOW > now).count();
+        let active = self.room.active.values().filter(|pass| now < pass.deadline).count();
+        ADMITTED_PER_WINDOW.saturating_sub(recent).min(ACTIVE_MAX.saturating_sub(active))
     }
 
     /// While some lost ticket holder may not have polled yet, nobody above this number is let in.
@@ -238,11 +181,7 @@ impl Redis {
     }
 
     fn end_what_is_over(&mut self, now: u64, defences: &Defences) -> Vec<u64> {
-        let served_since = if defences.silence_counts_while_live {
-            self.live_since
-        } else {
-            0
-        };
+        let served_since = if defences.silence_counts_while_live { self.live_since } else { 0 };
         let mut over = Vec::new();
         let mut silent = Vec::new();
         for (&number, pass) in &self.room.active {
@@ -261,11 +200,7 @@ impl Redis {
             }
         }
         for &(user, number) in over.iter().chain(&silent) {
-            self.journaled(Change::Ended {
-                user,
-                number,
-                epoch: self.epoch,
-            });
+            self.journaled(Change::Ended { user, number, epoch: self.epoch });
         }
         silent.into_iter().map(|(_, number)| number).collect()
     }

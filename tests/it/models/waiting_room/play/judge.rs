@@ -19,20 +19,11 @@ impl Model<'_> {
         if overtaken {
             return Err(Violation::Overtaken);
         }
-        let in_window = self
-            .admissions
-            .iter()
-            .rev()
-            .take_while(|&&at| at + WINDOW > self.now)
-            .count();
+        let in_window = self.admissions.iter().rev().take_while(|&&at| at + WINDOW > self.now).count();
         if in_window > ADMITTED_PER_WINDOW {
             return Err(Violation::RateExceeded);
         }
-        let active = room
-            .active
-            .values()
-            .filter(|pass| self.now < pass.deadline)
-            .count();
+        let active = room.active.values().filter(|pass| self.now < pass.deadline).count();
         if active > ACTIVE_MAX {
             return Err(Violation::CapExceeded);
         }
@@ -51,10 +42,6 @@ impl Model<'_> {
         }
         let all_is_durable = redis.journal.is_empty() && redis.buffer.is_empty();
         let same = redis.room.waiting == self.durable.waiting && redis.room.active == self.durable.active;
-        if all_is_durable && !same {
-            Err(Violation::StoresDiffer)
-        } else {
-            Ok(())
-        }
+        if all_is_durable && !same { Err(Violation::StoresDiffer) } else { Ok(()) }
     }
 }

@@ -1,0 +1,188 @@
+//! A start on an empty Redis, and a Redis that loses everything: what was acknowledged comes back from
+//! Postgres.
+
+use onrush::config::Sabotage;
+use serde_json::json;
+
+use crate::harness::{Build, TestApp, eventually, key, with_app, with_apps};
+
+/// In the first epoch no tick journals what is soft, so a loss takes all of it.
+fn joins_stay_soft() -> Sabotage {
+    let later = "local soft = epoch == '1' and 0 or tell_soft(most)";
+    Sabotage::default().change_script("queue/tick", "local soft = tell_soft(most)", later)
+}
+
+/// Waits until every shard has been rebuilt into this epoch.
+async fn rebuilt(app: &TestApp, epoch: i64) {
+    eventually("all shards are rebuilt", || async {
+        app.count("select coalesce(min(epoch) filter (where state = 'live'), 0) from journal_cursor").await
+            >= epoch
+            && app.count("select count(*) from journal_cursor where state <> 'live'").await == 0
+    })
+    .await;
+    app.ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_was_acknowledged_comes_back() {
+    with_app(async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(3, 1_000).await);
+        let concert = client.concert(&operator, 10, 100, json!({"maxSeatsPerUser": 4})).await;
+        let token = client.enter(&users[0], &concert).await;
+        let held =
+            client.reserve(&users[0], &token, &concert, &[1, 2]).await.expect(201).text_of("reservationId");
+        let bought =
+            client.reserve(&users[0], &token, &concert, &[3]).await.expect(201).text_of("reservationId");
+        let paid = client.pay(&users[0], &token, &bought, &key()).await.expect(201);
+        let spent = client.enter(&users[1], &concert).await;
+        let sold =
+            client.reserve(&users[1], &spent, &concert, &[4]).await.expect(201).text_of("reservationId");
+        let payment_key = key();
+        client.pay(&users[1], &spent, &sold, &payment_key).await.expect(201);
+        app.settled().await;
+        app.lose_redis().await;
+        rebuilt(&app, 2).await;
+        assert_eq!(client.balance(&users[0]).await, 900);
+        assert_eq!(client.charge(&users[0], 1, &key()).await.expect(201).body["balance"], 901);
+        // The pass lives on; a spent one stays spent, and its payment is told again.
+        assert_eq!(client.poll(&concert, &token).await.expect(200).body["status"], "ACTIVE");
+        client.poll(&concert, &spent).await.refused(410, "queue_ticket_gone");
+        let again = client.pay(&users[1], &spent, &sold, &payment_key).await.expect(201);
+        assert_eq!(again.header("idempotency-replayed"), "true");
+        // Held and sold seats are taken, the limit counts them, and the hold can be paid.
+        client.reserve(&users[0], &token, &concert, &[4]).await.refused(409, "seat_taken");
+        client.reserve(&users[0], &token, &concert, &[5, 6]).await.refused(409, "seat_limit");
+        client.pay(&users[0], &token, &held, &key()).await.expect(201);
+        let path = format!("/v1/payments/{}", paid.text_of("paymentId"));
+        assert_eq!(client.get_as(&users[0], &path).await.expect(200).body, paid.body);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn places_keep_their_numbers_and_new_ones_never_meet_them() {
+    let (build, clock) = Build::default().with_test_clock(1_800_000_000_000);
+    with_apps(build, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(4, 0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let mut tokens = Vec::new();
+        for user in &users[..3] {
+            tokens.push(client.join(user, &queue).await.expect(201).text_of("token"));
+        }
+        client.leave(&queue, &tokens[1]).await.expect(204);
+        app.pass_time(&clock, 1, 1).await;
+        app.settled().await;
+        app.lose_redis().await;
+        rebuilt(&app, 2).await;
+        let first = client.poll(&queue, &tokens[0]).await.expect(200);
+        assert_eq!((first.int_of("number"), first.int_of("position")), (1, 1));
+        client.poll(&queue, &tokens[1]).await.refused(410, "queue_ticket_gone");
+        let third = client.poll(&queue, &tokens[2]).await.expect(200);
+        assert_eq!((third.int_of("number"), third.int_of("position")), (3, 2));
+        let newcomer = client.join(&users[3], &queue).await.expect(201);
+        assert_eq!((newcomer.int_of("number"), newcomer.int_of("position")), (1_000_004, 3));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_no_tick_had_journaled_comes_back_with_its_ticket() {
+    let (build, clock) = Build::default().with_test_clock(1_800_000_000_000);
+    with_apps(Build { sabotage: joins_stay_soft(), ..build }, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(4, 0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let mut tokens = Vec::new();
+        for user in &users[..3] {
+            tokens.push(client.join(user, &queue).await.expect(201).text_of("token"));
+        }
+        app.settled().await;
+        app.lose_redis().await;
+        rebuilt(&app, 2).await;
+        // Somebody new is first to come; two of the lost follow, one of them after joining anew.
+        let newcomer = client.join(&users[3], &queue).await.expect(201);
+        assert_eq!(newcomer.int_of("number"), 1_000_001);
+        let anew = client.join(&users[1], &queue).await.expect(201);
+        assert_eq!(anew.int_of("number"), 1_000_002);
+        let back = client.poll(&queue, &tokens[1]).await.expect(200);
+        assert_eq!((back.int_of("number"), back.int_of("position")), (2, 1), "the lower number wins");
+        assert!(back.body["token"].is_string(), "it was signed anew");
+        client.poll(&queue, &anew.text_of("token")).await.refused(410, "queue_ticket_gone");
+        let first = client.poll(&queue, &tokens[0]).await.expect(200);
+        assert_eq!((first.int_of("number"), first.int_of("position")), (1, 1));
+        // Who leaves with a lost ticket does not come back with it.
+        client.leave(&queue, &tokens[2]).await.expect(204);
+        client.poll(&queue, &tokens[2]).await.refused(410, "queue_ticket_gone");
+        // Nobody above the lost is let in until they had time to ask.
+        client.put_as(&operator, &format!("/v1/queues/{queue}"), json!({"maxActive": 10})).await.expect(200);
+        app.pass_time(&clock, 21_000, 1_000).await;
+        assert_eq!(client.poll(&queue, &tokens[0]).await.body["status"], "WAITING");
+        app.pass_time(&clock, 3_000, 1_000).await;
+        for token in [&tokens[0], &tokens[1], &newcomer.text_of("token")] {
+            assert_eq!(client.poll(&queue, token).await.body["status"], "ACTIVE");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_had_his_turn_with_a_later_number_gets_no_second_one_with_the_lost_ticket() {
+    let (build, clock) = Build::default().with_test_clock(1_800_000_000_000);
+    with_apps(Build { sabotage: joins_stay_soft(), ..build }, async |app| {
+        let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let lost = client.join(&user, &queue).await.text_of("token");
+        app.lose_redis().await;
+        rebuilt(&app, 2).await;
+        let later = client.join(&user, &queue).await.text_of("token");
+        client.put_as(&operator, &format!("/v1/queues/{queue}"), json!({"maxActive": 1})).await.expect(200);
+        app.pass_time(&clock, 24_000, 1_000).await;
+        assert_eq!(client.poll(&queue, &later).await.body["status"], "ACTIVE");
+        client.poll(&queue, &lost).await.refused(410, "queue_ticket_gone");
+        client.leave(&queue, &later).await.expect(204);
+        client.poll(&queue, &lost).await.refused(410, "queue_ticket_gone");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_whose_meta_is_gone_refuses_until_it_is_rebuilt() {
+    with_app(async |app| {
+        let (client, user) = (app.client(), app.user(10).await);
+        for round in 1..=5 {
+            for shard in 0..4 {
+                app.redis(&["DEL", &app.meta_key(shard)]).await;
+            }
+            // Either the old state, refused, or the new; never a yes on a shard without its meta.
+            let answer = client.charge(&user, 1, &key()).await;
+            assert!([201, 503].contains(&answer.status), "{}", answer.text);
+            rebuilt(&app, round + 1).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_that_died_half_way_is_noticed_and_undone() {
+    // The script stops after its journal entry: the state does not follow, the chain's head neither.
+    let dies = Sabotage::default().change_script(
+        "wallet/charge",
+        "append()\n",
+        "append()\nif points == 13 then error('died') end\n",
+    );
+    with_apps(Build { sabotage: dies, ack_timeout_ms: 1_000, shards: 1, ..Build::default() }, async |app| {
+        let (client, user) = (app.client(), app.user(100).await);
+        let path = format!("/v1/users/{}/points/charge", user.id);
+        let request = client.request(reqwest::Method::POST, &path).bearer_auth(&user.token);
+        let died =
+            request.header("Idempotency-Key", "dies").json(&json!({"amount": 13})).send().await.unwrap();
+        assert!(died.status().is_server_error());
+        eventually("the shard is rebuilt", || async {
+            app.count("select coalesce(max(epoch), 0) from journal_cursor where state = 'live'").await >= 2
+        })
+        .await;
+        app.ready().await;
+        let balance = client.balance(&user).await;
+        assert_eq!(client.charge(&user, 1, &key()).await.expect(201).int_of("balance"), balance + 1);
+    })
+    .await;
+}

@@ -1,0 +1,262 @@
+//! Wrong input on every route of the document: the contract's problem each time, never a 500, and nothing
+//! changes.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Client, TestApp, User, day, document, key, with_app};
+
+/// A route of the document.
+struct Route {
+    method: Method,
+    path: String,
+    operation: &'static Value,
+}
+
+fn routes() -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (path, item) in document()["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let method = method.to_uppercase().parse().unwrap();
+            routes.push(Route { method, path: path.clone(), operation });
+        }
+    }
+    assert!(routes.len() > 30, "the document lists the routes");
+    routes
+}
+
+impl Route {
+    /// The path with ids that exist nowhere; the caller's own where the path names a user.
+    fn url(&self, caller: &User, unknown: &str) -> String {
+        let path = self.path.replace("{userId}", &caller.id);
+        let parts = path.split('/').map(|part| if part.starts_with('{') { unknown } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    fn needs_bearer(&self) -> bool {
+        self.operation["security"].as_array().unwrap().iter().any(|scheme| !scheme["bearer"].is_null())
+    }
+
+    fn needs_ticket(&self) -> bool {
+        self.operation["security"].as_array().unwrap().iter().any(|scheme| !scheme["queueToken"].is_null())
+    }
+
+    /// The body's schema, where it takes one.
+    fn schema(&self) -> Option<&'static Value> {
+        let reference =
+            self.operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
+        Some(&document()["components"]["schemas"][reference.rsplit('/').next()?])
+    }
+
+    async fn send(&self, client: &Client, caller: &User, body: Option<String>, kind: &str) -> Answer {
+        let url = self.url(caller, &uuid::Uuid::new_v4().to_string());
+        let mut request = client.request(self.method.clone(), &url).bearer_auth(&caller.token);
+        request = request.header("Idempotency-Key", key());
+        if let Some(body) = body {
+            request = request.header("Content-Type", kind).body(body);
+        }
+        client.send(request).await
+    }
+}
+
+/// A body that the schema accepts.
+fn good_body(path: &str) -> Value {
+    let settings = json!({"admitPerSecond": 1, "maxActive": 1, "activeSeconds": 1});
+    match path {
+        "/v1/auth/signup" => json!({"email": "x@example.org", "password": "12345678", "name": "x"}),
+        "/v1/auth/login" => json!({"email": "x@example.org", "password": "12345678"}),
+        "/v1/auth/refresh" => json!({"refreshToken": "x"}),
+        "/v1/users/{userId}/points/charge" => json!({"amount": 1}),
+        "/v1/queues" => json!({"name": "q", "admitPerSecond": 1, "maxActive": 1, "activeSeconds": 1}),
+        "/v1/queues/{queueId}" => json!({"state": "OPEN"}),
+        "/v1/concerts" => json!({"title": "c", "queue": settings}),
+        "/v1/concerts/{concertId}/shows" => json!({"date": day(1), "price": 1}),
+        "/v1/reservations" => json!({"concertId": uuid::Uuid::nil(), "date": day(1), "seatNumber": 1}),
+        "/v1/payments" => json!({"reservationId": uuid::Uuid::nil()}),
+        "/health" => json!({"inRotation": true}),
+        other => panic!("no good body is known for {other}"),
+    }
+}
+
+/// The properties of a schema with what its parts add.
+fn properties(schema: &Value) -> Vec<String> {
+    let own = schema["properties"].as_object().into_iter().flat_map(|all| all.keys().cloned());
+    let parts = schema["allOf"].as_array().into_iter().flatten().flat_map(|part| {
+        let named = part["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+        properties(named.map_or(part, |name| &document()["components"]["schemas"][name]))
+    });
+    own.chain(parts).collect()
+}
+
+async fn admin(app: &TestApp) -> User {
+    app.account(onrush::Role::Admin).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_method_that_a_path_does_not_have_is_405_and_says_which_it_has() {
+    with_app(async |app| {
+        let (client, admin) = (app.client(), admin(&app).await);
+        for route in routes() {
+            let known = document()["paths"][&route.path].as_object().unwrap();
+            for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
+                if known.contains_key(&method.to_lowercase()) {
+                    continue;
+                }
+                let url = route.url(&admin, &uuid::Uuid::new_v4().to_string());
+                let request = client.request(method.parse().unwrap(), &url).bearer_auth(&admin.token);
+                let answer = client.send(request).await.refused(405, "method_not_allowed");
+                let allowed = answer.header("allow").to_owned();
+                assert!(
+                    known.keys().all(|method| allowed.contains(&method.to_uppercase())),
+                    "{url}: {allowed}"
+                );
+            }
+        }
+        client.get("/v1/nothing").await.refused(404, "not_found");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_and_garbage_are_401_before_anything_else() {
+    with_app(async |app| {
+        let client = app.client();
+        for route in routes() {
+            let url = route.url(&User::default(), &uuid::Uuid::new_v4().to_string());
+            for token in ["", "x", "eyJhbGciOiJub25lIn0.e30."] {
+                let mut request = client.request(route.method.clone(), &url).body("{").bearer_auth(token);
+                request = request.header("Queue-Token", "x").header("Content-Type", "text/plain");
+                let answer = client.send(request).await;
+                match (route.needs_bearer(), route.needs_ticket()) {
+                    (true, _) => drop(answer.refused(401, "unauthenticated")),
+                    (false, true) => drop(answer.refused(401, "queue_token_invalid")),
+                    (false, false) => {
+                        assert!(answer.status < 500 || route.path == "/readyz", "{}", answer.text)
+                    }
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_are_nobodys_or_no_ids_are_404() {
+    with_app(async |app| {
+        let (client, admin) = (app.client(), admin(&app).await);
+        let with_ids =
+            routes().into_iter().filter(|route| route.path.contains("Id}") && !route.needs_ticket());
+        for route in with_ids {
+            for unknown in
+                [&uuid::Uuid::new_v4().to_string(), "x", "%00", "00000000000000000000000000000000", "-1"]
+            {
+                let nobody = User { id: unknown.to_owned(), ..admin.clone() };
+                let url = route.url(&nobody, unknown);
+                let mut request = client.request(route.method.clone(), &url).bearer_auth(&admin.token);
+                if route.schema().is_some() {
+                    request = request.json(&good_body(&route.path));
+                }
+                let answer = client.send(request.header("Idempotency-Key", key())).await;
+                assert_eq!(answer.status, 404, "{} {url}: {}", route.method, answer.text);
+                assert!(answer.code().ends_with("_not_found"), "{} {url}: {}", route.method, answer.text);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_no_json_or_too_large_is_told_so() {
+    with_app(async |app| {
+        let (client, admin) = (app.client(), admin(&app).await);
+        for route in routes().into_iter().filter(|route| route.schema().is_some()) {
+            let good = good_body(&route.path).to_string();
+            for wrong in
+                ["", "{", "nonsense", "[]", "null", "\"x\"", "{\"a\":1}x", "\u{feff}{}", &"[".repeat(5_000)]
+            {
+                let answer = route.send(&client, &admin, Some(wrong.into()), "application/json").await;
+                answer.refused(400, "invalid_request");
+            }
+            for kind in ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"] {
+                let answer = route.send(&client, &admin, Some(good.clone()), kind).await;
+                answer.refused(415, "unsupported_media_type");
+            }
+            let bare = route.send(&client, &admin, None, "").await;
+            bare.refused(415, "unsupported_media_type");
+            let large = format!("{{\"x\":\"{}\"}}", "y".repeat(70_000));
+            let answer = route.send(&client, &admin, Some(large), "application/json").await;
+            answer.refused(413, "body_too_large");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_member_of_every_body_refuses_what_it_is_not() {
+    with_app(async |app| {
+        let (client, admin) = (app.client(), admin(&app).await);
+        for route in routes() {
+            let Some(schema) = route.schema() else { continue };
+            for member in properties(schema) {
+                let mut refused = 0;
+                let wrongs = [
+                    json!({"x": {}}),
+                    json!([[]]),
+                    json!(true),
+                    json!("\u{0}"),
+                    json!(-1),
+                    json!(1e300),
+                    json!(9_223_372_036_854_775_807_i64),
+                    json!(18_446_744_073_709_551_615_u64),
+                    json!(0.5),
+                    json!("2026-02-30"),
+                    json!("26-1-1"),
+                    json!("x".repeat(5_000)),
+                    Value::Null,
+                ];
+                for wrong in wrongs {
+                    let mut body = good_body(&route.path);
+                    let shown = wrong.to_string().chars().take(40).collect::<String>();
+                    body[&member] = wrong;
+                    let answer =
+                        route.send(&client, &admin, Some(body.to_string()), "application/json").await;
+                    assert!(answer.status < 500, "{} {member}={shown}: {}", route.path, answer.text);
+                    if answer.code() == "invalid_request" {
+                        refused += 1;
+                        let field = answer.body["errors"][0]["field"].as_str().unwrap_or_default();
+                        // Where two members exclude each other, either may be named.
+                        let named = field.contains(&member) || member.starts_with("seatNumber");
+                        assert!(named || field == ".", "{} {member}={shown}: {}", route.path, answer.text);
+                    }
+                    if shown.starts_with(['{', '[']) {
+                        assert_eq!(answer.status, 400, "{} {member}={shown}: {}", route.path, answer.text);
+                    }
+                }
+                assert!(refused >= 5, "{} {member} refused only {refused} of the wrong values", route.path);
+            }
+        }
+        assert_eq!(app.count("select count(*) from ledger where amount > 1").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_refuse_limits_and_cursors_that_are_none() {
+    with_app(async |app| {
+        let (client, admin) = (app.client(), admin(&app).await);
+        for route in routes() {
+            let query = route.operation["parameters"].as_array().unwrap();
+            if !query.iter().any(|parameter| parameter["name"] == "cursor") {
+                continue;
+            }
+            let url = route.url(&admin, "");
+            client.get_as(&admin, &url).await.expect(200);
+            for wrong in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "cursor=%2A", "cursor=eA"]
+            {
+                let answer = client.get_as(&admin, &format!("{url}?{wrong}")).await;
+                answer.refused(400, "invalid_request");
+            }
+        }
+    })
+    .await;
+}
