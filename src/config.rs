@@ -337,7 +337,8 @@ mod tests {
     #[test]
     fn every_mistake_is_named_at_once() {
         let wrong = ["--listen", "nowhere", "--timezone", "Mars/Base", "--tick-ms", "0", "--redis-url", ""];
-        let mistakes = settings(&[&wrong[..], &["--database-url", "x", "--jwt-secret", "y"]].concat()).check();
+        let mistakes =
+            settings(&[&wrong[..], &["--database-url", "x", "--jwt-secret", "y"]].concat()).check();
         let mistakes = mistakes.err().unwrap().join("\n");
         for name in ["LISTEN", "REDIS_URL", "DATABASE_URL", "JWT_SECRET", "TIMEZONE", "TICK_MS"] {
             assert!(mistakes.contains(&format!("ONRUSH_{name}")), "{name} is not named in:\n{mistakes}");

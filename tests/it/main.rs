@@ -4,6 +4,7 @@
 
 mod accounts;
 mod crash;
+mod demo;
 mod harness;
 mod idempotency;
 mod instances;
