@@ -1,6 +1,6 @@
 //! The real program as a child, for what only a process can show: signals, crashes, exit codes.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
 use super::TestApp;
@@ -55,8 +55,17 @@ impl Program {
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
-        onrush::servers::signal(self.child.id(), "TERM");
+    pub fn terminate(self) -> Option<i32> {
+        self.ended_by("TERM")
+    }
+
+    /// Ctrl-C, and the exit code.
+    pub fn interrupt(self) -> Option<i32> {
+        self.ended_by("INT")
+    }
+
+    fn ended_by(mut self, signal: &str) -> Option<i32> {
+        onrush::servers::signal(self.child.id(), signal);
         self.child.wait().unwrap().code()
     }
 }
@@ -79,11 +88,4 @@ pub fn settings<'a>(command: &'a mut Command, app: &TestApp) -> &'a mut Command 
         .env("ONRUSH_PREFIX", &*app.config.prefix)
         .env("ONRUSH_LIMITS", "off")
         .env("ONRUSH_DATABASE_CONNECTIONS", "8")
-}
-
-/// Reads a child's output to its end.
-pub fn read_all(mut from: impl Read) -> String {
-    let mut text = String::new();
-    from.read_to_string(&mut text).unwrap();
-    text
 }
