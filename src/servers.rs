@@ -195,13 +195,13 @@ impl Folder {
         let folder = self.path.join("postgres");
         let user = server_user()?;
         if !folder.join("PG_VERSION").exists() {
-            make_cluster(programs, &folder, user.as_deref())?;
+            make_cluster(programs, &folder, user.as_ref())?;
         }
         let log = self.path.join("postgres.log");
         let until = Instant::now() + START_MAX;
         loop {
             let mut server =
-                self.spawn_postgres(programs, durability, port, (&folder, &log), user.as_deref())?;
+                self.spawn_postgres(programs, durability, port, (&folder, &log), user.as_ref())?;
             match wait_for(&mut server, &log, || accepts_sessions(port)) {
                 Ok(()) => return Ok(server),
                 // The children of a killed predecessor still hold its shared memory.
@@ -217,7 +217,7 @@ impl Folder {
         durability: Durability,
         port: u16,
         (folder, log): (&Path, &Path),
-        user: Option<&str>,
+        user: Option<&ServerUser>,
     ) -> anyhow::Result<Server> {
         let mut command = dying_with_us(&programs.postgres, user);
         command.arg("-D").arg(folder).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k", ""]);
@@ -237,32 +237,45 @@ impl Folder {
     }
 }
 
+/// Who runs Postgres when we are root.
+#[derive(Debug)]
+struct ServerUser {
+    name: &'static str,
+    /// Its group, so that a folder that the group root may not enter is no special case.
+    group: String,
+}
+
 /// Postgres refuses root: as root it runs as `postgres`, or `nobody` where that does not exist.
-fn server_user() -> anyhow::Result<Option<String>> {
+fn server_user() -> anyhow::Result<Option<ServerUser>> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
     if ids.split_whitespace().nth(1) != Some("0") {
         return Ok(None);
     }
     let known = fs::read_to_string("/etc/passwd")?;
-    let user = ["postgres", "nobody"]
-        .into_iter()
-        .find(|user| known.lines().any(|l| l.starts_with(&format!("{user}:"))));
-    user.map(|user| Some(user.to_owned())).context("neither postgres nor nobody is in /etc/passwd")
+    let group_of = |user: &str| {
+        let mut fields =
+            known.lines().map(|line| line.split(':')).find(|line| line.clone().next() == Some(user))?;
+        fields.nth(3).map(str::to_owned)
+    };
+    let user =
+        ["postgres", "nobody"].into_iter().find_map(|name| Some(ServerUser { name, group: group_of(name)? }));
+    user.map(Some).context("neither postgres nor nobody is in /etc/passwd")
 }
 
-fn make_cluster(programs: &Programs, folder: &Path, user: Option<&str>) -> anyhow::Result<()> {
+fn make_cluster(programs: &Programs, folder: &Path, user: Option<&ServerUser>) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     if let Some(user) = user {
-        // Its own user must reach the folder, through all that lie above it.
-        for above in folder.ancestors().skip(1).filter(|above| above.starts_with("/root") || above.exists()) {
+        // It must reach its folder through all that lie above: pass through them, not read them.
+        for above in folder.ancestors().skip(1) {
             let mode = fs::metadata(above)?.permissions().mode();
             if mode & 0o001 == 0 {
+                tracing::warn!(folder = %above.display(), user = user.name, "chmod o+x, or Postgres cannot pass");
                 fs::set_permissions(above, fs::Permissions::from_mode(mode | 0o001))?;
             }
         }
-        run(Command::new("chown").arg("-R").arg(user).arg(folder))?;
+        run(Command::new("chown").arg("-R").arg(user.name).arg(folder))?;
     }
     let mut command = dying_with_us(&programs.initdb, user);
     command
@@ -281,12 +294,12 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// A command that the kernel kills when the thread that starts it dies, in its own process group, so that a
 /// terminal's Ctrl-C reaches us first.
-fn dying_with_us(program: &Path, user: Option<&str>) -> Command {
+fn dying_with_us(program: &Path, user: Option<&ServerUser>) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if let Some(user) = user {
-        command.args(["--reuid", user, "--clear-groups"]);
+        command.args(["--reuid", user.name, "--regid", &user.group, "--clear-groups"]);
     }
     command
         .arg("--")

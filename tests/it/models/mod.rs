@@ -9,7 +9,7 @@
 //!   whose loss changes nothing would be decoration, and is said to be so where there is one;
 //! - a change of the protocol is tried here first, where a counterexample is a seed, not an incident.
 //!
-//! What must always hold: the whole protocol breaks in none of [`SEEDS`] runs, each ablation in at least one.
+//! What must always hold: the whole protocol breaks in none of [`seeds`] runs, each ablation in at least one.
 //! The models use no clock, no thread and no file: the same seed plays the same run on every machine.
 
 mod journal;
@@ -18,12 +18,15 @@ mod waiting_room;
 
 use std::fmt::Debug;
 
-/// How many seeds a protocol must survive, and within how many an ablation must be caught.
-pub const SEEDS: u64 = 20_000;
+/// How many seeds a protocol must survive, and within how many an ablation must be caught; `MODEL_SEEDS`
+/// plays more.
+pub fn seeds() -> u64 {
+    std::env::var("MODEL_SEEDS").map_or(20_000, |seeds| seeds.parse().expect("MODEL_SEEDS is a number"))
+}
 
 /// Plays seeds until one is broken, and fails if none is: the defence that was taken out did nothing.
 pub fn assert_caught<Violation: Debug>(play: impl Fn(u64) -> Option<Violation>) {
-    let found = (0..SEEDS).find_map(|seed| play(seed).map(|violation| (seed, violation)));
+    let found = (0..seeds()).find_map(|seed| play(seed).map(|violation| (seed, violation)));
     let (seed, violation) = found.expect("a run is broken when this defence is missing");
     println!("caught at seed {seed}: {violation:?}");
 }

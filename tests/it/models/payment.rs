@@ -28,7 +28,7 @@ mod play;
 mod scripts;
 mod shard;
 
-use super::{SEEDS, assert_caught, assert_unbroken};
+use super::{assert_caught, assert_unbroken, seeds};
 use play::play;
 
 /// What a busy shard does with a step that is not the first of its operation.
@@ -117,7 +117,7 @@ fn assert_ablation_is_caught(defences: &Defences) {
 #[test]
 fn the_whole_protocol_holds() {
     let mut total = Outcome::default();
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         let run = play(seed, &Defences::default());
         assert_unbroken(seed, run.violation);
         assert_eq!(run.last_walls_hit, 0, "seed {seed} touches the last wall");
@@ -136,7 +136,7 @@ fn the_whole_protocol_holds() {
 
 #[test]
 fn the_protocol_holds_without_the_unique_key_of_postgres() {
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         assert_unbroken(seed, play(seed, &Defences::without_the_last_wall()).violation);
     }
 }
@@ -191,7 +191,7 @@ fn taking_busy_for_a_decision_is_caught() {
 #[test]
 fn asking_again_when_a_later_step_is_busy_is_safe() {
     let later_steps = LaterSteps::BusyMeansAskAgain;
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         assert_unbroken(seed, play(seed, &Defences { later_steps, ..Defences::default() }).violation);
     }
 }

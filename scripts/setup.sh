@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Sourced by the other scripts: what they need on a fresh Debian or Ubuntu, and where things are built.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+have_postgres() { have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+
+# need <package> <test that it is there…>: remembers the package when the test fails.
+missing=()
+need() {
+    local package=$1
+    shift
+    "$@" || missing+=("$package")
+}
+
+# Installs what is missing when root; names the command otherwise. Services are not started (RUNLEVEL=1):
+# Onrush starts servers of its own, on free ports.
+install_missing() {
+    [ ${#missing[@]} -gt 0 ] || return 0
+    local command=(apt-get install -y --no-install-recommends "${missing[@]}")
+    if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
+        echo "missing: ${missing[*]}; install with: sudo ${command[*]}" >&2
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    apt-get update -qq
+    "${command[@]}" >/dev/null
+    missing=()
+}
+
+need_cargo() {
+    have cargo && return 0
+    [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+    have cargo || { echo "missing: Rust 1.94 or newer (rustup.rs)" >&2; exit 1; }
+}
+
+# What it takes to build, and to run the servers.
+need_build_and_servers() {
+    need_cargo
+    need redis-server have redis-server
+    need postgresql have_postgres
+    need build-essential have cc
+    need util-linux have setpriv
+    install_missing
+}
+
+# Where cargo puts what it builds.
+target_folder() {
+    cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The whole suite, from nothing: what is missing is installed, then format, lints, documentation, tests on
+# real servers, the compose file, a short load. `--long` runs what takes longer as well.
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+long=no
+case "${1-}" in
+    '') ;;
+    --long) long=yes ;;
+    *) echo "usage: scripts/test.sh [--long]" >&2; exit 2 ;;
+esac
+
+has_compose() { docker compose version >/dev/null 2>&1 || have docker-compose; }
+compose() { if docker compose version >/dev/null 2>&1; then docker compose "$@"; else docker-compose "$@"; fi; }
+
+need docker-compose has_compose
+need_build_and_servers
+work=$(mktemp -d /tmp/onrush-test.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+say "format"
+cargo fmt --check
+say "lints"
+cargo clippy --locked --all-targets -- -D warnings
+say "documentation"
+RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+say "tests"
+cargo build --locked --tests
+onrush="$(target_folder)/debug/onrush"
+if have cargo-nextest; then runner=(cargo nextest run --locked); else runner=(cargo test --locked --); fi
+"$onrush" with-servers --data-dir "$work/servers" -- "${runner[@]}"
+
+say "compose file, against the compose schema"
+ONRUSH_JWT_SECRET=only-to-check-the-file-32-bytes-long POSTGRES_PASSWORD=check compose -f docker-compose.yml config >/dev/null
+
+say "load, smoke"
+ONRUSH="$onrush" scripts/load.sh smoke
+
+if [ $long = yes ]; then
+    say "models, ten times the seeds"
+    MODEL_SEEDS=200000 "${runner[@]}" models::
+    say "load, for a minute, release build"
+    cargo build --release --locked
+    ONRUSH="$(target_folder)/release/onrush" scripts/load.sh rate
+fi
+say "all passed"
