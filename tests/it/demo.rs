@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Program, User, day, eventually, key};
 
 /// Starts a demo in a folder and waits until it says that it is ready: its URL.
-fn demo(folder: &Path, more: &[&str]) -> (Program, String) {
+pub fn start(folder: &Path, more: &[&str]) -> (Program, String) {
     let mut command = Program::command(&["demo", "--listen", "127.0.0.1:0", "--data-dir"]);
     command.arg(folder).args(more).stderr(std::process::Stdio::null());
     let (program, line) = Program::until(command, "ready http://");
@@ -81,7 +81,7 @@ async fn ready(client: &Client) {
 async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
     let folder = tempfile::Builder::new().prefix("onrush-demo-").tempdir_in("/tmp").unwrap();
     let folder = folder.path();
-    let (program, url) = demo(folder, &[]);
+    let (program, url) = start(folder, &[]);
     let client = Client::new(&url);
     let file = demo_file(folder);
     assert_eq!(file["url"], url);
@@ -115,7 +115,7 @@ async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
     // The demo itself is killed: its servers go with it, and the next start goes on where it was.
     program.kill();
     nobody_is_left(folder);
-    let (program, url) = demo(folder, &[]);
+    let (program, url) = start(folder, &[]);
     let client = Client::new(&url);
     assert_eq!(demo_file(folder)["users"], file["users"], "accounts are not made twice");
     client.get_as(&user, &format!("/v1/payments/{first}")).await.expect(200);
@@ -125,7 +125,7 @@ async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
     // A clean end, and a start on what it left: nobody waits for what was lost, since nothing was.
     assert_eq!(program.terminate(), Some(0));
     nobody_is_left(folder);
-    let (program, url) = demo(folder, &[]);
+    let (program, url) = start(folder, &[]);
     let client = Client::new(&url);
     let other = sign_in(&client, &file, "USER").await;
     buy(&client, &other, 8).await;
@@ -137,7 +137,7 @@ async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
     }
     drop(program);
     nobody_is_left(folder);
-    let (program, url) = demo(folder, &["--fresh"]);
+    let (program, url) = start(folder, &["--fresh"]);
     assert_ne!(demo_file(folder)["users"], file["users"]);
     let client = Client::new(&url);
     let user = sign_in(&client, &demo_file(folder), "USER").await;

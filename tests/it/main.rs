@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
+mod contract;
 mod crash;
 mod demo;
+mod documents;
 mod harness;
 mod idempotency;
 mod instances;
