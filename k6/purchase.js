@@ -59,7 +59,8 @@ export const options = {
 export function setup() {
   if (users.length < RATE * SECONDS) fail(`${RATE * SECONDS} users are needed, ${users.length} are there`);
   const session = onrush.login(__ENV.OPERATOR_EMAIL, __ENV.OPERATOR_PASSWORD);
-  const bearer = (onrush.expect(session, 200, 'the operator is signed in') || fail('no operator')).accessToken;
+  const operator = onrush.expect(session, 200, 'the operator is signed in') || fail('no operator');
+  const bearer = operator.accessToken;
   const made = onrush.createConcert(bearer, {
     title: `Load ${new Date().toISOString()}`,
     queue: { admitPerSecond: RATE * 2, maxActive: RATE * 60, activeSeconds: 120 },

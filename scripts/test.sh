@@ -11,7 +11,9 @@ case "${1-}" in
 esac
 
 has_compose() { docker compose version >/dev/null 2>&1 || have docker-compose; }
-compose() { if docker compose version >/dev/null 2>&1; then docker compose "$@"; else docker-compose "$@"; fi; }
+compose() {
+    if docker compose version >/dev/null 2>&1; then docker compose "$@"; else docker-compose "$@"; fi
+}
 
 need docker-compose has_compose
 need curl have curl
@@ -34,7 +36,9 @@ if have cargo-nextest; then runner=(cargo nextest run --locked); else runner=(ca
 "$onrush" with-servers --data-dir "$work/servers" -- "${runner[@]}"
 
 say "compose file, against the compose schema"
-ONRUSH_JWT_SECRET=only-to-check-the-file-32-bytes-long POSTGRES_PASSWORD=check compose -f docker-compose.yml config >/dev/null
+export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check
+compose -f docker-compose.yml config >/dev/null
+unset ONRUSH_JWT_SECRET POSTGRES_PASSWORD
 
 say "load, smoke"
 ONRUSH="$onrush" scripts/load.sh smoke

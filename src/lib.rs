@@ -17,26 +17,26 @@
 //! wraps its answer; an operation decides what to ask; a script decides what happens and changes it; a table
 //! remembers. None does another's work. To add a feature, copy `seats`.
 //!
-//! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds; a
-//! user with his points. The shard is the hash tag of each of its keys and the epoch stands in the name
+//! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds;
+//! a user with his points. The shard is the hash tag of each of its keys and the epoch stands in the name
 //! (`onrush:{s07}:5:journal`), so one script touches one slot of a cluster, and a write of an older epoch
 //! lands on keys that nobody reads.
 //!
 //! **Scripts** say in their header what they are called with, what they return and which facts they journal;
-//! `contract` compares that with this crate. After the checks the journal entry is the first of all writes and
-//! the chain's head the last: a script that dies half-way breaks the chain, which is noticed, and the shard is
-//! rebuilt from Postgres.
+//! `contract` compares that with this crate. After the checks the journal entry is the first of all writes
+//! and the chain's head the last: a script that dies half-way breaks the chain, which is noticed, and the
+//! shard is rebuilt from Postgres.
 //!
 //! **The writer** reads journals in order, checks epoch, number and hash of each entry, and commits a round
 //! for many shards in one transaction that begins with a compare-and-set on each shard's cursor. Two writers
 //! are harmless: the one whose cursor has moved loses.
 //!
-//! **Acknowledged** means: this very entry (shard, epoch, number, hash) is committed. Number alone would also
-//! be true of another history. A wait that takes too long answers `outcome_unknown`, never "failed".
+//! **Acknowledged** means: this very entry (shard, epoch, number, hash) is committed. Number alone would
+//! also be true of another history. A wait that takes too long answers `outcome_unknown`, never "failed".
 //!
-//! **Operations take effect once.** A write is named by (operation, step); the operation is derived from user,
-//! target and idempotency key. The script keeps a record for fifteen minutes, Postgres for seven days, and a
-//! replay is made from the journal entry, so there is no table of answers.
+//! **Operations take effect once.** A write is named by (operation, step); the operation is derived from
+//! user, target and idempotency key. The script keeps a record for fifteen minutes, Postgres for seven days,
+//! and a replay is made from the journal entry, so there is no table of answers.
 //!
 //! # Joining
 //!
@@ -99,22 +99,23 @@
 //!         U->>P: durable
 //!         O-->>C: 410 hold_expired, 409 reservation_closed …
 //!     end
-//!     Note over O,S: a transfer that nobody drives is asked for by payments/abort, which decides no if nothing was decided
+//!     Note over O,S: for a transfer that nobody drives, payments/abort decides no if nothing is decided
 //! ```
 //!
 //! # Loss
 //!
 //! Each shard's keeper compares Redis with the cursor each 100 ms. When Redis is another one, was emptied,
 //! restored, or its chain does not follow, the shard is rebuilt: Postgres counts the epoch up (older writers
-//! can commit no more), the shard's rows are read in one snapshot and loaded under the new epoch, and it goes
-//! live. The ticket counter jumps by a million, so that numbers given before the loss never meet new ones;
-//! who comes with a ticket that Postgres had not seen yet is put back at his own number.
+//! can commit no more), the shard's rows are read in one snapshot and loaded under the new epoch, and it
+//! goes live. The ticket counter jumps by a million, so that numbers given before the loss never meet new
+//! ones; who comes with a ticket that Postgres had not seen yet is put back at his own number.
 //!
 //! # The rooms
 //!
 //! | room | what is in it |
 //! | --- | --- |
-//! | [`app`], `router`, [`config`], [`error`], [`ids`], [`clock`], `metrics` | an instance; every URL; settings; the table of codes; newtypes; time; what Prometheus sees |
+//! | [`app`], `router`, [`config`] | an instance; every URL; settings |
+//! | [`error`], [`ids`], [`clock`], `metrics` | the table of codes; newtypes; time; what Prometheus sees |
 //! | [`cli`] | one file a command |
 //! | `http` | extractors, layers, problems, the table that routes and OpenAPI are made from |
 //! | `redis` | the only place that names the Redis client: connection, keys, scripts |
@@ -124,9 +125,9 @@
 //! | `operations` | what operators, load balancers and Prometheus ask |
 //! | [`servers`] | Redis and Postgres as children, for the demo and the tests |
 //!
-//! A feature has the rooms that it needs: `mod` (what it is, what must hold, its keys), `model` (words), `routes`
-//! (handlers), `ops` (decides), `store` (keys and scripts), `event` (journaled facts), `table` (SQL: apply,
-//! read, load), `verify` (what must agree).
+//! A feature has the rooms that it needs: `mod` (what it is, what must hold, its keys), `model` (words),
+//! `routes` (handlers), `ops` (decides), `store` (keys and scripts), `event` (journaled facts), `table`
+//! (SQL: apply, read, load), `verify` (what must agree).
 
 mod accounts;
 pub mod app;

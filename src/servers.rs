@@ -271,7 +271,8 @@ fn make_cluster(programs: &Programs, folder: &Path, user: Option<&ServerUser>) -
         for above in folder.ancestors().skip(1) {
             let mode = fs::metadata(above)?.permissions().mode();
             if mode & 0o001 == 0 {
-                tracing::warn!(folder = %above.display(), user = user.name, "chmod o+x, or Postgres cannot pass");
+                let folder = above.display();
+                tracing::warn!(%folder, user = user.name, "chmod o+x, or Postgres cannot pass");
                 fs::set_permissions(above, fs::Permissions::from_mode(mode | 0o001))?;
             }
         }
