@@ -27,11 +27,10 @@ impl ConfigCommand {
         match self.command {
             What::Check(target) => {
                 target.config()?;
-                println!("the settings are good");
+                super::print("the settings are good\n")
             }
-            What::Table => print!("{}", table(cli)),
+            What::Table => super::print(&table(cli)),
         }
-        Ok(ExitCode::SUCCESS)
     }
 }
 

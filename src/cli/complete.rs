@@ -15,7 +15,8 @@ pub struct Completions {
 impl Completions {
     /// Prints it.
     pub fn run(self, cli: &mut clap::Command) -> anyhow::Result<ExitCode> {
-        clap_complete::generate(self.shell, cli, "onrush", &mut std::io::stdout());
-        Ok(ExitCode::SUCCESS)
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, cli, "onrush", &mut script);
+        super::print(&String::from_utf8(script)?)
     }
 }

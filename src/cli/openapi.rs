@@ -4,6 +4,6 @@ use std::process::ExitCode;
 
 /// Prints the document that `/openapi.json` serves.
 pub fn run() -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(&crate::http::openapi::document(&crate::router::api()))?);
-    Ok(ExitCode::SUCCESS)
+    let document = crate::http::openapi::document(&crate::router::api());
+    super::print(&format!("{}\n", serde_json::to_string_pretty(&document)?))
 }
