@@ -176,3 +176,37 @@ async fn the_heartbeat_of_a_running_instance_is_asked_for() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_are_lines_of_json_that_name_the_request_and_no_secret() {
+    with_app(async |app| {
+        let port = free_port();
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Program::command(&["serve", "--log", "onrush=debug"]);
+        program_settings(&mut command, &app).env("ONRUSH_LISTEN", format!("127.0.0.1:{port}"));
+        command.stderr(log.reopen().unwrap());
+        let program = Program::spawn(command);
+        let client = crate::harness::Client::new(&format!("http://127.0.0.1:{port}"));
+        eventually("the program is ready", || async { client.try_get("/readyz").await == Some(200) }).await;
+        let user = app.user(0).await;
+        let named = |path: &str| {
+            client
+                .request(reqwest::Method::GET, path)
+                .header("X-Request-Id", "find-me")
+                .bearer_auth(&user.token)
+        };
+        client.send(named("/v1/auth/me")).await.expect(200);
+        assert_eq!(program.terminate(), Some(0));
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect();
+        let found: Vec<_> = lines.iter().filter(|line| line["request_id"] == "find-me").collect();
+        assert_eq!(found.len(), 1, "{text}");
+        assert_eq!((&found[0]["status"], &found[0]["path"]), (&json!(200), &json!("/v1/auth/me")));
+        assert!(found[0]["timestamp"].is_string() && found[0]["level"] == "DEBUG", "{}", found[0]);
+        assert!(!text.contains(&user.token), "tokens are never logged");
+    })
+    .await;
+}

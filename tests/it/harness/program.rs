@@ -21,6 +21,11 @@ impl Program {
         command
     }
 
+    /// Starts it; standard error is where the command says.
+    pub fn spawn(mut command: Command) -> Self {
+        Self { child: command.stdout(Stdio::null()).spawn().expect("the program starts") }
+    }
+
     /// Runs to the end.
     pub fn output(args: &[&str]) -> Output {
         Self::command(args).output().expect("the program runs")
@@ -30,8 +35,8 @@ impl Program {
     pub fn serve(app: &TestApp, port: u16) -> Self {
         let mut command = Self::command(&["serve"]);
         settings(&mut command, app).env("ONRUSH_LISTEN", format!("127.0.0.1:{port}"));
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: command.spawn().expect("the program starts") }
+        command.stderr(Stdio::null());
+        Self::spawn(command)
     }
 
     /// Starts and waits for a line of standard output that begins so; gives it back.
