@@ -20,7 +20,7 @@ use crate::accounts::tokens::Tokens;
 use crate::clock::Clock;
 use crate::concerts::catalog::Catalog;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::http::server;
 use crate::ids::{InstanceId, QueueId, UserId};
 use crate::journal::table::cursor;
@@ -36,6 +36,10 @@ pub type AppState = Arc<App>;
 
 /// The schema's steps.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Writes that run at once. Those of clients that went away or gave up count too: a server that hangs must
+/// not gather them up without end.
+const TASKS_MAX: usize = 20_000;
 
 /// Keys that are only signed with, each for one purpose.
 pub struct Keys {
@@ -145,6 +149,12 @@ impl App {
         };
         let clock = config.clock.clone();
         let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);
+        if let Some(other) = journal.foreign(deployment).await? {
+            bail!(
+                "ONRUSH_REDIS_URL holds data of deployment {other}, ONRUSH_DATABASE_URL those of {deployment}; \
+                 use the Redis that belongs to this database, an empty one, or another ONRUSH_PREFIX"
+            );
+        }
         Ok(Arc::new(Self {
             me,
             deployment,
@@ -185,6 +195,11 @@ impl App {
         crate::queue::tick::carry_marks(self).await
     }
 
+    /// Unlinks what dead epochs have left in Redis, as the schedule does after rebuilds: how many keys.
+    pub async fn unlink_dead(&self) -> Result<usize, Error> {
+        crate::journal::dead::unlink(&self.journal).await
+    }
+
     /// The key of a part of a queue, in the epoch that is known to live.
     pub fn queue_key(&self, queue: QueueId, part: &str) -> String {
         let space = self.journal.shards.known(self.journal.shards.of(queue.uuid())).0;
@@ -214,6 +229,9 @@ impl App {
         F: FnOnce(AppState) -> Fut,
         Fut: Future<Output = Result<T, Error>> + Send + 'static,
     {
+        if self.tasks.len() >= TASKS_MAX {
+            return Err(Error::Unavailable(Code::Busy, "too many writes wait".into()));
+        }
         let running = self.tasks.spawn(job(self.clone()));
         match tokio::time::timeout(self.config.ack_timeout * 2, running).await {
             Ok(Ok(ended)) => ended,

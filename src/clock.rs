@@ -55,6 +55,34 @@ pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
+/// A calendar day as the contract writes it, `yyyy-mm-dd`, and nothing that only looks like one.
+pub fn parse_day(text: &str) -> Option<NaiveDate> {
+    let shape = text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    let day = if shape { text.parse::<NaiveDate>().ok()? } else { return None };
+    (!text.starts_with("0000")).then_some(day)
+}
+
+/// For `#[serde(deserialize_with = "clock::day")]`.
+pub fn day<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<NaiveDate, D::Error> {
+    let text: String = serde::Deserialize::deserialize(deserializer)?;
+    parse_day(&text).ok_or_else(|| serde::de::Error::custom("must be a day as yyyy-mm-dd"))
+}
+
+/// For `#[garde(custom(is_instant))]`: within what the contract's times can say.
+pub fn is_instant(time: &Option<DateTime<Utc>>, _: &()) -> garde::Result {
+    use chrono::Datelike;
+    match time {
+        Some(time) if !(1970..=9999).contains(&time.year()) => {
+            Err(garde::Error::new("must be between the years 1970 and 9999"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// For `#[serde(with = "clock::millis")]`: times as the contract writes them.
 pub mod millis {
     use chrono::{DateTime, Utc};
@@ -97,6 +125,16 @@ mod tests {
         assert_eq!(clock.today(chrono_tz::Asia::Seoul).to_string(), "2026-03-01");
         set("2026-03-01T15:00:00.000Z");
         assert_eq!(clock.today(chrono_tz::Asia::Seoul).to_string(), "2026-03-02");
+    }
+
+    #[test]
+    fn a_day_is_written_one_way() {
+        assert_eq!(parse_day("2026-02-28").map(|day| day.to_string()).as_deref(), Some("2026-02-28"));
+        for loose in
+            ["2026-2-28", " 2026-02-28", "2026-02-30", "+2026-02-28", "-00026-02-1", "0000-01-01", ""]
+        {
+            assert_eq!(parse_day(loose), None, "{loose:?}");
+        }
     }
 
     #[test]

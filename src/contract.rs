@@ -14,6 +14,7 @@ const WORDS: &[&str] = &[
     "closed",
     "done",
     "fenced",
+    "foreign",
     "found",
     "idle",
     "joined",

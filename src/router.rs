@@ -10,7 +10,7 @@ use crate::app::AppState;
 use crate::error::Code::*;
 use crate::http::api::{Api, Who, delete, get, post, put};
 use crate::http::page::Page;
-use crate::http::{layers, problem};
+use crate::http::{body, layers, problem};
 use crate::operations::model::{HealthView, Readiness, SetHealth};
 use crate::{accounts, concerts, menus, operations, payments, queue, seats, wallet};
 
@@ -257,6 +257,7 @@ pub fn router(app: AppState) -> Router {
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), body::whole))
         .layer(middleware::from_fn(layers::request_id))
         .with_state(app)
 }

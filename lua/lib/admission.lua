@@ -1,9 +1,11 @@
 
--- lib/admission: what a queue's tick is made of. Needs the names queue log active buffer waiting, and
+-- lib/admission: what a queue's tick is made of. Needs the names queue log active buffer waiting passes, and
 -- lib/shard and lib/journal.
 -- What was soft, in order; neighbours of one kind make one fact. `j|number|user` joined, `l|number` left,
 -- `r|number|user|later` put back instead of the user's later place, if he had one.
-local function tell_soft(most)
+-- `told` is the highest number whose joining is journaled, `restores` how many places that were put back wait
+-- for it; both come back as they are afterwards.
+local function tell_soft(most, told, restores)
     local events, group, group_kind = redis.call('LRANGE', buffer, 0, most), {}, nil
     local function tell()
         local list = table.concat(group, ',')
@@ -16,11 +18,30 @@ local function tell_soft(most)
         local of, number, user, later = string.match(event, '^(%a)|(%d+)|?([^|]*)|?(%d*)$')
         if of ~= group_kind or later ~= '' then tell() end
         if later ~= '' then fact('queue.ended', queue, 'replaced', later) end
+        if of == 'j' then told = math.max(told, tonumber(number)) end
+        if of == 'r' then restores = restores - 1 end
         group_kind = of
         group[#group + 1] = of == 'l' and number or number .. ':' .. user
     end
     tell()
-    return #events
+    return #events, told, restores
+end
+
+-- Ends the places of those in `set` up to the score `to`, at most `most` of them: notes why in `over`, tells
+-- their numbers. Passes end as expired or unused, places as lapsed or closed.
+local function finish(over, why, set, to, most)
+    local numbers, of_pass = {}, why == 'expired' or why == 'unused'
+    for _, user in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', to, 'LIMIT', 0, most)) do
+        if not over[user] then
+            over[user] = why
+            local number
+            if of_pass then number = redis.call('HGET', passes, user)
+            else number = redis.call('ZSCORE', waiting, user) end
+            numbers[#numbers + 1] = number or nil
+        end
+    end
+    if #numbers > 0 then fact('queue.ended', queue, why, table.concat(numbers, ',')) end
+    return #numbers
 end
 
 -- How many may be let in now, and how many items of `log` are old. `log` holds `ms:count` of recent

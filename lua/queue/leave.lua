@@ -14,6 +14,7 @@ if standing == 'lost' then
     redis.call('ZREM', waiting, user)
     redis.call('ZREM', seen, user)
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
+    redis.call('HINCRBY', room, 'restores', 1)
 elseif standing == 'active' then
     redis.call('HDEL', passes, user)
     redis.call('ZREM', active, user)

@@ -13,6 +13,7 @@ if standing == 'lost' then
     redis.call('ZADD', waiting, number, user)
     redis.call('ZADD', seen, int(now), user)
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
+    redis.call('HINCRBY', room, 'restores', 1)
     redis.call('SADD', busy, queue)
     standing, detail = stand(user, number)
 end

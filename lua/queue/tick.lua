@@ -7,48 +7,39 @@
 -- EVENT queue.joined queue.restored queue.ended queue.admitted
 -- COST O(limit log waiting)
 local q = redis.call('HMGET', room, 'state', 'rate', 'max_active', 'active_ms', 'closed_below', 'gaps',
-    'admit_from', 'served_at', 'served_since', 'pace', 'paced_at', 'hold_until', 'hold_above')
+    'admit_from', 'served_at', 'served_since', 'pace', 'paced_at', 'hold_until', 'hold_above', 'told',
+    'restores')
 if not q[1] then
     redis.call('SREM', busy, queue)
     return {'queue_not_found'}
 end
 local rate, most = tonumber(q[2]), tonumber(limit) - 1
-local soft = tell_soft(most)
+local soft, told, restores = tell_soft(most, tonumber(q[14]), tonumber(q[15]))
 -- Passes that are over or were never used, places that silence or closing has ended.
 local over = {}
-local function finish(why, set, from, to, number_of)
-    local numbers = {}
-    for _, user in ipairs(redis.call('ZRANGEBYSCORE', set, from, to, 'LIMIT', 0, most)) do
-        if not over[user] then
-            over[user] = why
-            numbers[#numbers + 1] = number_of(user)
-        end
-    end
-    if #numbers > 0 then fact('queue.ended', queue, why, table.concat(numbers, ',')) end
-    return #numbers
-end
-local function of_pass(user) return redis.call('HGET', passes, user) or nil end
-local function of_place(user) return redis.call('ZSCORE', waiting, user) or nil end
-finish('expired', active, '-inf', int(now), of_pass)
-local unused = finish('unused', fresh, '-inf', int(now), of_pass)
+finish(over, 'expired', active, int(now), most)
+local unused = finish(over, 'unused', fresh, int(now), most)
 -- Silence counts only while the queue itself was served.
 local served_since = now - tonumber(q[8]) > 10000 and now or tonumber(q[9])
 if now - served_since >= tonumber(lapse_ms) then
-    finish('lapsed', seen, '-inf', int(now - tonumber(lapse_ms)), of_place)
+    finish(over, 'lapsed', seen, int(now - tonumber(lapse_ms)), most)
 end
-finish('closed', waiting, '-inf', q[5], of_place)
+finish(over, 'closed', waiting, q[5], most)
 -- Whose turn it is.
 local left, old = budget(rate, tonumber(q[3]), unused)
 if q[1] ~= 'OPEN' or now < tonumber(q[7]) or behind > tonumber(busy_ms) then left = 0 end
 left = math.min(left, most)
--- After a loss the lost have time to ask before anybody above them is let in.
-local highest = now < tonumber(q[12]) and q[13] or '+inf'
-local next_up = left == 0 and {} or redis.call('ZRANGEBYSCORE', waiting, '(' .. q[5], highest, 'WITHSCORES',
-    'LIMIT', 0, left + most)
+-- Only whose joining is journaled by now: else the pass would stand in Postgres before the place. And after
+-- a loss the lost have time to ask before anybody above them is let in.
+if restores > 0 then left = 0 end
+local highest = now < tonumber(q[12]) and q[13] ~= '+inf' and math.min(told, tonumber(q[13])) or told
+local next_up = left == 0 and {} or redis.call('ZRANGEBYSCORE', waiting, '(' .. q[5], int(highest),
+    'WITHSCORES', 'LIMIT', 0, left + most)
 local admitted, places, deadline = {}, {}, int(now + tonumber(q[4]))
 for i = 1, #next_up, 2 do
     local user, number = next_up[i], next_up[i + 1]
-    if #places < left and not over[user] then
+    -- Who still has a pass that is over but not yet ended waits for the next call.
+    if #places < left and not over[user] and redis.call('HEXISTS', passes, user) == 0 then
         admitted[#places + 1], places[#places + 1] = {user, number}, number .. ':' .. user
     end
 end
@@ -74,7 +65,7 @@ if #places > 0 then redis.call('RPUSH', log, int(now) .. ':' .. #places) end
 local crowd = redis.call('ZCARD', waiting) + #places
 local pace = crowd > 0 and measured_pace(tonumber(q[10]), tonumber(q[11]), rate, #places) or tonumber(q[10])
 redis.call('HSET', room, 'served_at', int(now), 'served_since', int(served_since),
-    'pace', string.format('%.4f', pace), 'paced_at', int(now))
+    'pace', string.format('%.4f', pace), 'paced_at', int(now), 'told', int(told), 'restores', restores)
 local left_over = crowd + redis.call('ZCARD', active) + redis.call('LLEN', buffer)
 if left_over == 0 then redis.call('SREM', busy, queue) end
 return something and commit() or {'idle'}

@@ -16,13 +16,15 @@ end
 local record = redis.call('HGET', shows, show)
 if not record then return {'show_not_found'} end
 local price, count, opens, closes = string.match(record, '^[^|]*|(%d+)|(%d+)|(%d*)|(%d*)$')
+for seat in string.gmatch(seats, '%d+') do
+    if tonumber(seat) > tonumber(count) then return {'seat_not_found'} end
+end
 local begun = opens == '' or now >= tonumber(opens)
 local over = date < today or (closes ~= '' and now >= tonumber(closes))
 if over or not begun then return {'show_not_open'} end
 local rules = redis.call('HMGET', policy, 'seats_per_user', 'hold_ms')
 local wanted, lapsed, mine = 0, {}, tonumber(redis.call('HGET', users, user) or 0)
 for seat in string.gmatch(seats, '%d+') do
-    if tonumber(seat) > tonumber(count) then return {'seat_not_found'} end
     local owner = redis.call('HGET', state, seat)
     if owner then
         local other = string.sub(owner, 1, 2) == 'h:' and read_hold(string.sub(owner, 3))
@@ -30,6 +32,14 @@ for seat in string.gmatch(seats, '%d+') do
         lapsed[other.reservation] = other
     end
     wanted = wanted + 1
+end
+-- What the user himself let lapse here, and no sweep has freed yet, counts no more.
+if mine + wanted > tonumber(rules[1]) then
+    for _, due in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', int(now), 'LIMIT', 0, 100)) do
+        local of, reserved = string.match(due, '|(.*)|(.*)$')
+        local other = of == show and not lapsed[reserved] and read_hold(reserved)
+        if other and other.user == user then lapsed[reserved] = other end
+    end
 end
 for _, other in pairs(lapsed) do
     if other.user == user then mine = mine - other.count end

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ids::UserId;
+use crate::queue::model::is_name;
 
 /// What a user may do.
 #[derive(
@@ -64,7 +65,7 @@ pub struct SignupRequest {
     #[schema(min_length = 8, max_length = 72)]
     pub password: String,
     /// 1 to 100 characters.
-    #[garde(length(chars, min = 1, max = 100), custom(has_no_nul))]
+    #[garde(length(chars, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
 }

@@ -5,6 +5,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::ids::{ConcertId, POINTS_MAX, Points, ShowId};
 use crate::queue::model::{QueueSettings, is_name};
 
@@ -24,6 +25,7 @@ pub struct CreateConcert {
     #[schema(min_length = 1, max_length = 200)]
     pub title: String,
     /// The queue before it.
+    #[serde(deserialize_with = "crate::http::object::deserialize")]
     #[garde(dive)]
     pub queue: QueueSettings,
     /// Seats that a user may hold and have bought in one show.
@@ -82,7 +84,7 @@ pub struct ConcertWithShows {
 #[garde(allow_unvalidated)]
 pub struct CreateShow {
     /// A calendar day in the configured zone.
-    #[garde(custom(is_day))]
+    #[serde(deserialize_with = "clock::day")]
     pub date: NaiveDate,
     /// Points for a seat.
     #[garde(range(min = 0, max = PRICE_MAX))]
@@ -94,23 +96,15 @@ pub struct CreateShow {
     #[schema(minimum = 1, maximum = 100_000, default = 50)]
     pub seat_count: i64,
     /// When the sale begins; at once when absent.
+    #[garde(custom(clock::is_instant))]
     pub opens_at: Option<DateTime<Utc>>,
     /// When the sale ends; with the day when absent.
-    #[garde(custom(closes_after(&self.opens_at)))]
+    #[garde(custom(clock::is_instant), custom(closes_after(&self.opens_at)))]
     pub closes_at: Option<DateTime<Utc>>,
 }
 
 fn fifty() -> i64 {
     50
-}
-
-fn is_day(date: &NaiveDate, _: &()) -> garde::Result {
-    use chrono::Datelike;
-    if (1..=9999).contains(&date.year()) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("must have a year of four digits"))
-    }
 }
 
 fn closes_after(

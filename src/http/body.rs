@@ -1,15 +1,24 @@
 //! JSON bodies: 415, 413 or 400 with the fields that were wrong.
 
-use axum::extract::{FromRequest, Request};
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
 use garde::Validate;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
+use super::object;
 use crate::app::AppState;
 use crate::error::{Code, Error, FieldError};
 
-/// So many times the limit is read and dropped before a body is refused as too large.
-const DISCARD_TIMES: usize = 16;
+/// So many times the limit is read and dropped before a connection that still sends is let go.
+const DISCARD_TIMES: usize = 64;
+/// How long a body may take.
+const READ_MAX: Duration = Duration::from_secs(30);
 
 /// A body that was read, parsed and found in range.
 #[derive(Debug)]
@@ -61,30 +70,71 @@ fn is_json(request: &Request) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
+/// The body was read by [`whole`] already.
 async fn read(request: Request, bytes_max: usize) -> Result<bytes::Bytes, Error> {
-    let declared =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: usize| length > bytes_max) {
-        // A client that still sends would see its connection reset instead of the answer.
-        drop(axum::body::to_bytes(request.into_body(), bytes_max * DISCARD_TIMES).await);
-        return Err(Error::refused(Code::BodyTooLarge));
+    match request.extensions().get::<Unread>() {
+        Some(Unread::TooLarge) => return Err(Error::refused(Code::BodyTooLarge)),
+        Some(Unread::CutOff) => return Err(Error::because(Code::InvalidRequest, "The body was cut off.")),
+        None => {}
     }
-    axum::body::to_bytes(request.into_body(), bytes_max).await.map_err(|error| {
-        let too_large =
-            std::error::Error::source(&error).is_some_and(|why| why.is::<http_body_util::LengthLimitError>());
-        let cut_off = || Error::because(Code::InvalidRequest, "The body was cut off.");
-        if too_large { Error::refused(Code::BodyTooLarge) } else { cut_off() }
-    })
+    axum::body::to_bytes(request.into_body(), bytes_max).await.map_err(Error::internal)
+}
+
+/// Why a body is not there.
+#[derive(Clone, Copy, Debug)]
+enum Unread {
+    TooLarge,
+    CutOff,
+}
+
+/// Around all routes: reads the body before anything is refused. An answer that comes earlier, to a client
+/// that still sends, would be lost with its connection.
+pub async fn whole(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let bytes_max = app.config.body_bytes_max;
+    let (mut parts, body) = request.into_parts();
+    let body = match tokio::time::timeout(READ_MAX, collect(body, bytes_max)).await {
+        Ok(Ok(bytes)) => bytes.into(),
+        unread => {
+            parts
+                .extensions
+                .insert(unread.map_or(Unread::CutOff, |ended| ended.err().unwrap_or(Unread::CutOff)));
+            axum::body::Body::empty()
+        }
+    };
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// The body, or why not; beyond the limit it is read and dropped, for a while.
+async fn collect(mut body: axum::body::Body, bytes_max: usize) -> Result<Vec<u8>, Unread> {
+    let (mut bytes, mut dropped) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame.map_err(|_| Unread::CutOff)?.into_data() else { continue };
+        if dropped > 0 || bytes.len() + frame.len() > bytes_max {
+            dropped += bytes.len() + frame.len();
+            bytes = Vec::new();
+        } else {
+            bytes.extend_from_slice(&frame);
+        }
+        if dropped > bytes_max * DISCARD_TIMES {
+            break;
+        }
+    }
+    if dropped > 0 { Err(Unread::TooLarge) } else { Ok(bytes) }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let body = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let field = error.path().to_string();
-        let why = error.into_inner();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let body = object::deserialize(tracked);
+    let body = body.map_err(|why: serde_json::Error| {
+        let (field, why) = place(&track.path().to_string(), &why);
         // An enumeration that meets an array is called a syntax error; the body may be JSON all the same.
         match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
-            Ok(_) => Error::invalid(field, plain(&why)),
+            Ok(_) => Error::invalid(field, why),
             Err(_) => Error::because(Code::InvalidRequest, format!("The body is not JSON: {why}.")),
         }
     })?;
@@ -92,10 +142,23 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     Ok(body)
 }
 
-/// serde_json's message without its position, which means little to who sent one line.
-fn plain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+/// Which member is wrong, and why, in words that a client knows.
+fn place(path: &str, why: &serde_json::Error) -> (String, String) {
+    let text = why.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    for (beginning, message) in
+        [("missing field `", "is missing"), ("duplicate field `", "stands there twice")]
+    {
+        if let Some(name) = text.strip_prefix(beginning).and_then(|rest| rest.strip_suffix('`')) {
+            let inside = path.trim_end_matches(name).trim_end_matches('.');
+            let field = if inside.is_empty() { name.to_owned() } else { format!("{inside}.{name}") };
+            return (field, message.into());
+        }
+    }
+    let field = if path == "." { "body" } else { path };
+    let known = [("i64", "an integer"), ("u32", "an integer of 0 or more"), ("f64", "a number")];
+    let text = known.iter().fold(text.to_owned(), |text, (rust, plain)| text.replace(rust, plain));
+    (field.to_owned(), text)
 }
 
 #[cfg(test)]

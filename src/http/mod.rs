@@ -6,6 +6,7 @@ pub mod body;
 pub mod headers;
 pub mod identity;
 pub mod layers;
+pub mod object;
 pub mod openapi;
 pub mod page;
 pub mod path;

@@ -83,12 +83,15 @@ impl Acks {
         let now = Instant::now();
         let mut due = Vec::new();
         for (op, waiters) in self.waiting().iter_mut() {
+            if due.len() >= ASK_MAX {
+                break;
+            }
             let ripe = waiters.iter_mut().filter(|waiter| waiter.ask_at <= now);
             let asked = ripe.map(|waiter| {
                 waiter.ask_at = now + waiter.pause;
                 waiter.pause = (waiter.pause * 2).min(ASK_PAUSE_MAX);
             });
-            if asked.count() > 0 && due.len() < ASK_MAX {
+            if asked.count() > 0 {
                 due.push(*op);
             }
         }

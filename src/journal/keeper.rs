@@ -24,6 +24,10 @@ const DRAIN_MAX: Duration = Duration::from_millis(300);
 const RECORDS_KEEP_MS: i64 = 900_000;
 /// Records dropped in one call.
 const FORGET_MAX: u32 = 500;
+/// Calls for them in one look.
+const FORGET_CALLS_MAX: u32 = 20;
+/// A rebuild that failed is tried again after this.
+const REBUILD_AGAIN: Duration = Duration::from_secs(1);
 /// Redis' and Postgres' clocks may differ by so much when a jump is judged.
 const CLOCKS_APART_MAX_MS: i64 = 5_000;
 
@@ -93,6 +97,7 @@ pub struct Keeper {
     deployment: Uuid,
     shard: Shard,
     not_live_since: Option<Instant>,
+    rebuild_not_before: Instant,
     forgot: Instant,
 }
 
@@ -105,7 +110,17 @@ impl Keeper {
         deployment: Uuid,
         shard: Shard,
     ) -> Self {
-        Self { journal, pool, positions, deployment, shard, not_live_since: None, forgot: Instant::now() }
+        let now = Instant::now();
+        Self {
+            journal,
+            pool,
+            positions,
+            deployment,
+            shard,
+            not_live_since: None,
+            rebuild_not_before: now,
+            forgot: now,
+        }
     }
 
     /// One look. True when the shard lives and what is due in it may be done.
@@ -118,12 +133,12 @@ impl Keeper {
                 self.positions.forget(self.shard);
                 return Ok(false);
             }
-            ShardState::Rebuilding => {
-                metrics::shard(self.shard, "rebuilding", 0, 0);
-                self.rebuild(&cursor, "it was not live").await?;
-                return Ok(false);
-            }
+            ShardState::Rebuilding => metrics::shard(self.shard, "rebuilding", 0, 0),
             ShardState::Live => {}
+        }
+        if self.is_outdated(&cursor) {
+            self.positions.forget(self.shard);
+            return Ok(false);
         }
         let space = self.journal.shards.space(self.shard, cursor.epoch);
         let script = store::Tick {
@@ -141,6 +156,9 @@ impl Keeper {
         if verdict != Verdict::NotLive {
             self.not_live_since = None;
         }
+        if cursor.state == ShardState::Rebuilding {
+            return self.open(&cursor, &standing).await;
+        }
         self.measure(&standing, &cursor);
         match verdict {
             Verdict::Fine => self.tell(&standing, &cursor).await,
@@ -149,6 +167,26 @@ impl Keeper {
                 Ok(false)
             }
         }
+    }
+
+    /// Postgres says otherwise meanwhile: of the epoch, or that it does not live though it is this server's.
+    fn is_outdated(&self, cursor: &Cursor) -> bool {
+        let (space, lives) = self.journal.shards.known(self.shard);
+        let here = cursor.redis_run == self.journal.shards.redis_run();
+        space.epoch > cursor.epoch || (cursor.state == ShardState::Live && here && !lives)
+    }
+
+    /// A shard that was left tidy, that never lived, or whose rebuilder died. Redis is asked first: where it
+    /// has a newer epoch or another's data, nothing is overwritten.
+    async fn open(&mut self, cursor: &Cursor, standing: &Standing) -> Result<bool, Error> {
+        let newer = standing.epoch.is_some_and(|epoch| epoch > cursor.epoch);
+        let verdict = match judge(standing, cursor, self.deployment, &cursor.redis_run) {
+            Verdict::Foreign => Verdict::Foreign,
+            Verdict::Fence(why) if newer => Verdict::Fence(why),
+            _ => Verdict::Rebuild("it was not live"),
+        };
+        self.act(verdict, cursor, standing).await?;
+        Ok(false)
     }
 
     fn measure(&self, standing: &Standing, cursor: &Cursor) {
@@ -171,16 +209,22 @@ impl Keeper {
                 keep_ms: RECORDS_KEEP_MS,
                 limit: FORGET_MAX,
             };
-            self.journal.ask(self.shard, forget).await?;
+            for _ in 0..FORGET_CALLS_MAX {
+                let forgotten: u32 = self.journal.ask(self.shard, forget).await?.parse(0)?;
+                if forgotten < FORGET_MAX {
+                    break;
+                }
+            }
         }
         Ok(true)
     }
 
     async fn act(&mut self, verdict: Verdict, seen: &Cursor, standing: &Standing) -> Result<(), Error> {
-        // The writer may have moved on, or another instance rebuilt: only a cursor that still stands is
-        // judged.
+        // A writer, here or elsewhere, may have moved on, or another instance rebuilt: only a cursor that
+        // still stands is judged.
         let current = cursor::one(&mut *self.pool.acquire().await?, self.shard).await?;
-        if (current.epoch, current.state) != (seen.epoch, seen.state) {
+        let place = |cursor: &Cursor| (cursor.epoch, cursor.state, cursor.seq, cursor.hash);
+        if place(&current) != place(seen) {
             self.journal.shards.learn(&current);
             self.positions.forget(self.shard);
             return Ok(());
@@ -188,11 +232,13 @@ impl Keeper {
         match verdict {
             Verdict::Fine => Ok(()),
             Verdict::Rebuild(why) => {
-                metrics::fork(self.shard, "keeper");
+                if seen.state == ShardState::Live {
+                    metrics::fork(self.shard, "keeper");
+                }
                 self.drain(standing.last).await;
                 self.rebuild(seen, why).await
             }
-            Verdict::Fence(why) => self.fence(seen.epoch, why).await,
+            Verdict::Fence(why) => self.fence(seen.epoch, standing, why).await,
             Verdict::NotLive => {
                 let since = *self.not_live_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > NOT_LIVE_MAX {
@@ -220,14 +266,26 @@ impl Keeper {
     }
 
     async fn rebuild(&mut self, seen: &Cursor, why: &str) -> Result<(), Error> {
+        if Instant::now() < self.rebuild_not_before {
+            return Ok(());
+        }
         self.not_live_since = None;
-        rebuild::rebuild(&self.journal, &self.pool, self.deployment, seen, why).await?;
+        let rebuilt = rebuild::rebuild(&self.journal, &self.pool, self.deployment, seen, why).await;
+        if rebuilt.is_err() {
+            self.rebuild_not_before = Instant::now() + REBUILD_AGAIN;
+        }
+        rebuilt?;
         self.positions.forget(self.shard);
         Ok(())
     }
 
-    async fn fence(&self, epoch: u64, why: &str) -> Result<(), Error> {
+    async fn fence(&self, epoch: u64, standing: &Standing, why: &str) -> Result<(), Error> {
         cursor::set_fenced(&mut *self.pool.acquire().await?, self.shard, epoch, why).await?;
+        // Instances that know the newer epoch as live are stopped by Redis itself.
+        if let Some(epoch) = standing.epoch {
+            let meta = self.journal.shards.space(self.shard, epoch).meta();
+            self.journal.redis.run(store::Fence { meta, epoch }, Duration::from_secs(1)).await?;
+        }
         tracing::error!(shard = %self.shard, epoch, why, "fenced until an operator decides");
         self.journal.shards.refresh().await?;
         self.positions.forget(self.shard);

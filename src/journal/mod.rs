@@ -13,6 +13,7 @@
 
 pub mod ack;
 pub mod changes;
+pub mod dead;
 pub mod direct;
 pub mod entry;
 pub mod event;
@@ -36,6 +37,7 @@ pub use shards::Shards;
 pub use step::{Done, Gate, Limits, Outcome, Step, refusal};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -52,6 +54,8 @@ use table::recall::{self, KeyScope, Recalled};
 
 /// Scopes that one look-up asks for.
 const RECALL_MAX: usize = 500;
+/// How long a look at a shard may take at the start.
+const FOREIGN_MAX: Duration = Duration::from_secs(2);
 /// Shards that are rebuilt at once; fewer than the pool has connections.
 const REBUILDS_MAX: usize = 3;
 
@@ -100,11 +104,36 @@ impl Journal {
         let asking = pool.clone();
         let recall = Batcher::spawn(RECALL_MAX, move |scopes: Vec<KeyScope>| {
             let pool = asking.clone();
-            async move { recall::by_key(&pool, &scopes).await }
+            async move {
+                // A Postgres that hangs must not gather up all who ask: nothing is written yet.
+                match tokio::time::timeout(limits.ack_timeout, recall::by_key(&pool, &scopes)).await {
+                    Ok(found) => found,
+                    Err(_) => Err(Error::unavailable("postgres does not say what keys were used")),
+                }
+            }
         });
         let acks = Arc::new(Acks::default());
         let rebuilding = Semaphore::new(REBUILDS_MAX);
         Self { redis, shards, acks, me, clock, limits, pool, recall, turns: Turns::default(), rebuilding }
+    }
+
+    /// Another deployment whose data are in this Redis, under the same prefix.
+    pub async fn foreign(&self, deployment: Uuid) -> Result<Option<String>, Error> {
+        for shard in self.shards.all() {
+            let space = self.shards.known(shard).0;
+            let tick = store::Tick {
+                meta: space.meta(),
+                journal: store::journal(&space),
+                epoch: space.epoch,
+                clock: self.clock.argument(),
+                cursor: 0,
+            };
+            let standing = store::Standing::read(&self.redis.run(tick, FOREIGN_MAX).await?)?;
+            if !standing.deployment.is_empty() && standing.deployment != deployment.to_string() {
+                return Ok(Some(standing.deployment));
+            }
+        }
+        Ok(None)
     }
 
     /// Calls a script that journals nothing: a read, or a soft change. Once more when the epoch was stale.
@@ -284,8 +313,14 @@ impl Journal {
     async fn unanswered(&self, step: &Step, pending: Option<Pending>, why: String) -> Result<Called, Error> {
         let Some(mut pending) = pending else { return Err(Error::outcome_unknown(why)) };
         pending.wait_any(self.limits.ack_timeout).await?;
-        let done = self.committed_step(step.op).await?.ok_or_else(|| Error::outcome_unknown(why))?;
-        Ok(Called::Ended(Outcome::Done(Done { replayed: false, ..done })))
+        let steps = self.steps_of(step.op.op).await?;
+        let found = steps.into_iter().find(|found| found.op == step.op);
+        let found = found.ok_or_else(|| Error::outcome_unknown(why))?;
+        // Another instance may have been sent something else with the same key.
+        if found.fingerprint != step.fingerprint {
+            return Err(Error::refused(Code::IdempotencyKeyReused));
+        }
+        Ok(Called::Ended(Outcome::Done(Done { replayed: false, ..Done::recalled(found) })))
     }
 
     /// True when the shard's epoch has changed: the new one was learnt, the call may be made again.

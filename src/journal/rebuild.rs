@@ -26,8 +26,9 @@ pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Step 1, in the caller's transaction. `None` when another rebuilder was faster.
 pub async fn fence_off(pg: &mut PgConnection, seen: &Cursor, why: &str) -> Result<Option<u64>, Error> {
     let epoch = cursor::bump(pg, seen, why).await?;
-    if epoch.is_some() && !is_tidy(seen) {
-        // With the epoch goes what was not durable: numbers that were given out and lost.
+    if epoch.is_some() && seen.state == ShardState::Live {
+        // With the epoch goes what was not durable: numbers that were given out and lost. An epoch that never
+        // lived gave out none.
         crate::queue::table::record_gaps(pg, seen.shard, seen.epoch).await?;
     }
     Ok(epoch)
@@ -54,7 +55,11 @@ pub async fn rebuild(
     let Some(epoch) = fence_off(&mut tx, found, why).await? else { return Ok(false) };
     tx.commit().await?;
     journal.shards.refresh().await?;
-    tracing::warn!(%shard, epoch, why, "rebuilding");
+    if seen == 0 || is_tidy(found) {
+        tracing::info!(%shard, epoch, "opening");
+    } else {
+        tracing::warn!(%shard, epoch, why, "rebuilding");
+    }
     let old = journal.shards.space(shard, seen);
     if let Err(error) = journal.redis.run(store::Fence { meta: old.meta(), epoch: seen }, CHUNK_TIMEOUT).await
     {

@@ -52,6 +52,20 @@ impl Shards {
         Space::new(self.prefix.clone(), shard, epoch)
     }
 
+    /// What all keys of shards match.
+    pub fn pattern(&self) -> String {
+        format!("{}:{{s*", self.prefix)
+    }
+
+    /// Shard and epoch of a key that has both.
+    pub fn read_key(&self, key: &str) -> Option<(Shard, u64)> {
+        let rest = key.strip_prefix(&*self.prefix)?.strip_prefix(":{s")?;
+        let (shard, rest) = rest.split_once("}:")?;
+        let epoch = rest.split(':').next()?.parse().ok()?;
+        let shard = shard.parse().ok().filter(|shard| *shard < self.count())?;
+        Some((Shard(shard), epoch))
+    }
+
     /// The shard as far as this instance knows: its space, where it lives.
     pub fn known(&self, shard: Shard) -> (Space, bool) {
         let known = self.known[usize::from(shard.0)].load(Ordering::Acquire);
@@ -79,6 +93,10 @@ impl Shards {
         let update = |old: u64| (cursor.epoch >= old >> 1).then_some(new);
         // The closure refuses only what is older than known.
         let _ = known.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+        // A fence holds whatever epoch was known: Postgres may have gone back.
+        if cursor.state == ShardState::Fenced {
+            known.fetch_and(!1, Ordering::AcqRel);
+        }
     }
 
     /// Which Redis server answers; empty until one was asked.

@@ -146,8 +146,17 @@ async fn wait_for_cursor(pool: &PgPool, space: &Space, last: u64) -> Result<(), 
 }
 
 /// Fields of a room that only Redis keeps: times and measures.
-const OF_REDIS_ALONE: &[&str] =
-    &["admit_from", "hold_until", "hold_above", "served_at", "served_since", "pace", "paced_at", "number"];
+const OF_REDIS_ALONE: &[&str] = &[
+    "admit_from",
+    "hold_until",
+    "hold_above",
+    "served_at",
+    "served_since",
+    "pace",
+    "paced_at",
+    "number",
+    "restores",
+];
 /// Keys that a rebuild makes and that life goes on to change without the journal.
 const SOFT_PARTS: &[&str] = &["seen", "busy", "ended", "reserved", "ages"];
 

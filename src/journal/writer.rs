@@ -113,7 +113,8 @@ impl Writer {
 
     /// One round: how many entries were committed.
     pub async fn round(&mut self) -> Result<usize, Error> {
-        self.sync().await?;
+        let synced = tokio::time::timeout(COMMIT_TIMEOUT, self.sync()).await;
+        synced.map_err(|_| Error::unavailable("postgres does not say where the cursors are"))??;
         let cursors = self.live_cursors();
         if cursors.is_empty() {
             tokio::time::sleep(BLOCK).await;

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Value, json};
 
-use super::model::{HealthView, Readiness, SetHealth};
+use super::model::{HealthView, SetHealth};
 use super::ops;
 use crate::app::AppState;
 use crate::error::{Code, Error};
@@ -19,16 +19,22 @@ pub async fn livez() -> &'static str {
     "ok"
 }
 
-pub async fn readyz(State(app): State<AppState>) -> (StatusCode, Json<Readiness>) {
+pub async fn readyz(State(app): State<AppState>) -> Response {
     let readiness = ops::readiness(&app).await;
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness))
+    told(readiness.ready, Json(readiness))
 }
 
-pub async fn health(State(app): State<AppState>) -> (StatusCode, Json<HealthView>) {
+pub async fn health(State(app): State<AppState>) -> Response {
     let in_rotation = app.rotation.is_in();
-    let status = if in_rotation { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(HealthView { in_rotation }))
+    told(in_rotation, Json(HealthView { in_rotation }))
+}
+
+/// 200, or 503 with when to ask again; the body is the same.
+fn told(well: bool, body: impl IntoResponse) -> Response {
+    match well {
+        true => body.into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response(),
+    }
 }
 
 pub async fn set_health(

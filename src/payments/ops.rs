@@ -48,9 +48,13 @@ pub async fn pay(
         // Half-done: it goes on where it stopped, whatever became of the pass.
         Some(reserved) => resume(request.op, reserved)?,
         None => {
+            let found = seats::table::reservation(&app.pool, body.reservation_id).await?;
+            let found = found.filter(|found| found.user_id == ticket.user);
+            if found.as_ref().is_some_and(|found| found.concert_id != ConcertId::from(ticket.queue)) {
+                return Err(Error::refused(Code::QueueTokenInvalid));
+            }
             queue::ops::check_pass(app, ticket).await?;
-            let reservation = payable(app, ticket, body).await?;
-            reserve(app, &request, &reservation).await?
+            reserve(app, &request, &payable(app, found)?).await?
         }
     };
     // From here on points are set aside: whatever fails, the outcome is not known yet.
@@ -68,13 +72,8 @@ fn resume(op: uuid::Uuid, reserved: Recalled) -> Result<Transfer, Error> {
 }
 
 /// Refuses what is hopeless before any point is moved.
-async fn payable(app: &App, ticket: &Ticket, body: &PayRequest) -> Result<Reservation, Error> {
-    let found = seats::table::reservation(&app.pool, body.reservation_id).await?;
-    let found = found.filter(|found| found.user_id == ticket.user);
+fn payable(app: &App, found: Option<Reservation>) -> Result<Reservation, Error> {
     let found = found.ok_or_else(|| Error::refused(Code::ReservationNotFound))?;
-    if found.concert_id != ConcertId::from(ticket.queue) {
-        return Err(Error::refused(Code::QueueTokenInvalid));
-    }
     seats::ops::open_or_refused(&found)?;
     if found.expires_at <= app.clock.now() {
         return Err(Error::refused(Code::HoldExpired));

@@ -48,10 +48,16 @@ impl Drop for Driving<'_> {
     }
 }
 
-/// One step: looks at abandoned transfers of a user's shard. How many were finished.
-pub async fn recover(app: &App, shard: Shard) -> Result<usize, Error> {
+/// One step: looks at the abandoned transfers of a user's shard that follow `after`, which moves on and
+/// begins again at the end. How many were finished.
+pub async fn recover(app: &App, shard: Shard, after: &mut Uuid) -> Result<usize, Error> {
     let mut finished = 0;
-    for transfer in table::abandoned(&app.pool, shard, ABANDONED_AFTER_MS, BATCH).await? {
+    let found = table::abandoned(&app.pool, shard, ABANDONED_AFTER_MS, *after, BATCH).await?;
+    *after = match found.last() {
+        Some(last) if found.len() == BATCH as usize => last.op,
+        _ => Uuid::nil(),
+    };
+    for transfer in found {
         if app.driven.contains(transfer.op) {
             continue;
         }

@@ -58,7 +58,8 @@ impl Changes {
         });
     }
 
-    /// Writes it all. A yes closes its transfer; a no is closed when the points are back.
+    /// Writes it all. A yes closes its transfer; a no is closed when the points are back, which may stand
+    /// here already where a Postgres that went back is filled again.
     pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
         if !self.paid.is_empty() {
             self.apply_paid(pg).await?;
@@ -98,7 +99,9 @@ impl Changes {
         sqlx::query(
             "insert into decisions (op, shard, concert_id, decision, epoch, seq, h, facts, at, closed_at)
              select op, shard, concert_id, decision, epoch, seq, h, facts, at,
-                 case when decision = 'C' then now() end
+                 case when decision = 'C'
+                          or exists (select from transfers t where t.op = d.op and t.state = 'VOIDED')
+                      then now() end
              from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[],
                  $7::text[], $8::text[], $9::timestamptz[])
                  as d(op, shard, concert_id, decision, epoch, seq, h, facts, at)",
@@ -137,21 +140,24 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
 }
 
 /// Transfers of a user's shard that are durable for long and not finished: undecided, or refused and not
-/// given back.
+/// given back; those that follow an operation, so that some that cannot be finished do not hide the others.
 pub async fn abandoned(
     pool: &PgPool,
     shard: Shard,
     older_ms: i64,
+    after: Uuid,
     limit: i64,
 ) -> Result<Vec<Transfer>, Error> {
     let rows = sqlx::query(
         "select op, payment_id, user_id, reservation_id, concert_id, amount, balance_after, issued_at
          from transfers
          where shard = $1 and state = 'PENDING' and recorded_at < now() - make_interval(secs => $2 / 1000.0)
-         order by recorded_at limit $3",
+             and op > $3
+         order by op limit $4",
     )
     .bind(shard.as_i32())
     .bind(older_ms as f64)
+    .bind(after)
     .bind(limit)
     .fetch_all(pool)
     .await?;

@@ -16,7 +16,7 @@ use crate::error::{Code, Error};
 /// Pause between two looks of a stream.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest silence.
-const SAY_EVERY: Duration = Duration::from_secs(15);
+const SAY_EVERY: Duration = Duration::from_secs(14);
 
 enum Stage {
     Looking { ticket: Ticket, last: Option<PlaceView>, said: Instant },

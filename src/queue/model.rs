@@ -27,7 +27,7 @@ const WAIT_SECONDS_MAX: i64 = 86_400;
 
 /// What a queue does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
+#[serde(rename_all = "UPPERCASE", try_from = "String")]
 pub enum QueueState {
     /// Lets people in.
     Open,
@@ -53,6 +53,20 @@ impl QueueState {
     }
 }
 
+/// From a word alone: what is derived would also take an object of it.
+impl TryFrom<String> for QueueState {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        Self::from_word(&word).ok_or("must be OPEN, PAUSED or CLOSED")
+    }
+}
+
+/// For `#[serde(serialize_with = "whole")]`: a rate without a fraction is written without one.
+fn whole<S: serde::Serializer>(rate: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if rate.fract() == 0.0 { serializer.serialize_i64(*rate as i64) } else { serializer.serialize_f64(*rate) }
+}
+
 /// How fast and how many.
 #[derive(Clone, Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +74,7 @@ pub struct QueueSettings {
     /// People let in a second, 0..=100 000; below 10 with at most one decimal, else whole.
     #[garde(custom(is_rate))]
     #[schema(minimum = 0, maximum = 100_000)]
+    #[serde(serialize_with = "whole")]
     pub admit_per_second: f64,
     /// People who may be in at once.
     #[garde(range(min = 0, max = PEOPLE_MAX))]
@@ -86,6 +101,7 @@ pub struct CreateQueue {
     /// People let in a second, 0..=100 000; below 10 with at most one decimal, else whole.
     #[garde(custom(is_rate))]
     #[schema(minimum = 0, maximum = 100_000)]
+    #[serde(serialize_with = "whole")]
     pub admit_per_second: f64,
     /// People who may be in at once.
     #[garde(range(min = 0, max = PEOPLE_MAX))]
@@ -159,6 +175,7 @@ pub struct Queue {
     /// People who may be in at once.
     pub max_active: i64,
     /// People let in a second.
+    #[serde(serialize_with = "whole")]
     pub admit_per_second: f64,
 }
 

@@ -321,7 +321,7 @@ async fn load_room(
     let window_ms = if rate < 100 { 10_000 } else { 1_000 };
     let lowest: Option<i64> = row.try_get("lowest")?;
     let key = store::room(&loader.space, queue);
-    let fields: [(&str, String); 15] = [
+    let fields: [(&str, String); 17] = [
         ("state", row.try_get("state")?),
         ("rate", rate.to_string()),
         ("max_active", number("max_active")?.to_string()),
@@ -333,13 +333,15 @@ async fn load_room(
         ("number", number("number")?.to_string()),
         ("closed_below", number("closed_below")?.to_string()),
         ("gaps", row.try_get("gaps")?),
-        ("admit_from", (if tidy { 0 } else { now_ms + window_ms }).to_string()),
+        ("admit_from", (now_ms + window_ms).to_string()),
         ("hold_until", (if tidy { 0 } else { now_ms + REST_MS }).to_string()),
         ("hold_above", lowest.map_or_else(|| "+inf".into(), |low| low.to_string())),
         ("served_at", now_ms.to_string()),
         ("served_since", now_ms.to_string()),
         ("pace", "0".into()),
         ("paced_at", now_ms.to_string()),
+        ("told", number("number")?.to_string()),
+        ("restores", "0".into()),
     ];
     for (field, value) in fields {
         loader.hset(&key, field, value).await?;

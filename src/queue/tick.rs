@@ -92,9 +92,9 @@ pub async fn tick(app: &App, queue: QueueId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Counts what a tick did; returns the longest list.
+/// Counts what a tick did; returns the longest list, or how many soft changes were journaled.
 fn measure(done: &Done) -> Result<usize, Error> {
-    let mut longest = 0;
+    let (mut longest, mut soft) = (0, 0);
     for event in done.facts.events().map_err(Error::internal)? {
         let Event::Queue(event) = event else { continue };
         let count = match event {
@@ -104,15 +104,36 @@ fn measure(done: &Done) -> Result<usize, Error> {
             }
             QueueEvent::QueueEnded(fact) => {
                 metrics::ended(&fact.why.0, fact.numbers.len());
+                soft += if fact.why.0 == "left" { fact.numbers.len() } else { 0 };
                 fact.numbers.len()
             }
-            QueueEvent::QueueJoined(fact) => fact.places.len(),
-            QueueEvent::QueueRestored(fact) => fact.places.len(),
+            QueueEvent::QueueJoined(fact) => {
+                soft += fact.places.len();
+                0
+            }
+            QueueEvent::QueueRestored(fact) => {
+                soft += fact.places.len();
+                0
+            }
             _ => 0,
         };
         longest = longest.max(count);
     }
-    Ok(longest)
+    Ok(longest.max(soft))
+}
+
+/// Whether all that was soft in a shard is journaled. For one that is fenced, where scripts refuse.
+pub async fn is_journaled(app: &App, space: &Space) -> Result<bool, Error> {
+    let busy = app.redis.command("SMEMBERS", &[store::busy(space).as_str()]).await?;
+    for queue in busy.into_array() {
+        let queue: Option<QueueId> = queue.as_string().and_then(|id| id.parse().ok());
+        let Some(queue) = queue else { continue };
+        let left = app.redis.command("LLEN", &[store::buffer(space, queue).as_str()]).await?;
+        if left.as_i64() != Some(0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// People in the busy queues of some shards, for the metrics.

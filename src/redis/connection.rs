@@ -175,6 +175,21 @@ impl Redis {
         .await
     }
 
+    /// One step through all keys that match: where it goes on (`0` at the end), and the keys found.
+    pub async fn scan(
+        &self,
+        cursor: &str,
+        pattern: &str,
+        count: &str,
+    ) -> Result<(String, Vec<String>), RedisError> {
+        let answer = self.command("SCAN", &[cursor, "MATCH", pattern, "COUNT", count]).await?;
+        let shape = || RedisError::Broken("SCAN answered in another shape".into());
+        let Value::Array(pair) = answer else { return Err(shape()) };
+        let [next, keys] = <[Value; 2]>::try_from(pair).map_err(|_| shape())?;
+        let keys = keys.into_array().into_iter().filter_map(Value::into_string).collect();
+        Ok((next.into_string().ok_or_else(shape)?, keys))
+    }
+
     /// New entries of several streams of one server, after the given ids; waits up to `block` for the first.
     pub async fn read_streams(
         &self,
@@ -243,9 +258,12 @@ impl Redis {
         })
     }
 
-    /// Closes and opens the command connection; the way out when a server takes frames and never answers.
+    /// Closes and opens all connections; the way out when a server takes frames and never answers.
     pub async fn reconnect(&self) {
-        if let Err(error) = self.commands.force_reconnection().await {
+        let (commands, reader) = (self.commands.force_reconnection(), self.reader.force_reconnection());
+        let (commands, reader, subscriber) =
+            tokio::join!(commands, reader, self.subscriber.force_reconnection());
+        for error in [commands, reader, subscriber].into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "forcing a redis reconnection");
         }
     }
@@ -288,6 +306,10 @@ async fn send(
             RedisError::Away(error.to_string())
         }
         ErrorKind::Timeout | ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Protocol => {
+            RedisError::Unknown(error.to_string())
+        }
+        // The client gave up sending it again; an earlier time it may have run.
+        ErrorKind::Unknown if error.details().starts_with("Too many failed") => {
             RedisError::Unknown(error.to_string())
         }
         _ => server_error(error.details()),

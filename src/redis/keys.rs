@@ -85,11 +85,6 @@ impl Space {
         }
         Key(key)
     }
-
-    /// What all keys of this epoch begin with; for unlinking a dead epoch.
-    pub fn pattern(&self) -> String {
-        format!("{}:{{{}}}:{}:*", self.prefix, self.shard, self.epoch)
-    }
 }
 
 #[cfg(test)]

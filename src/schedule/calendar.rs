@@ -59,8 +59,14 @@ async fn upkeep_hour(app: &AppState) -> Result<Option<u64>, Error> {
     let gone = upkeep::drop_old(&app.pool, now.date_naive()).await?;
     for shard in app.journal.shards.all() {
         for _ in 0..FORGET_ROUNDS {
-            if payments::recovery::forget(app, shard).await? == 0 {
-                break;
+            match payments::recovery::forget(app, shard).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                // One that is being rebuilt must not keep the others from it.
+                Err(error) => {
+                    tracing::warn!(%shard, %error, "forgetting decisions");
+                    break;
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 pub mod calendar;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use crate::{metrics, payments, queue, seats, wallet};
 const MARKS_EVERY: Duration = Duration::from_millis(250);
 /// Pause between two looks for payments that nobody drives.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two looks whether a rebuild has left dead keys.
+const UNLINK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two looks at who Redis is; a server that does not answer so often in a row is let go.
 const IDENTITY_EVERY: Duration = Duration::from_secs(1);
 const SILENT_MAX: u32 = 3;
@@ -61,6 +63,7 @@ impl Background {
         ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), unlink_dead(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
         for shard in app.journal.shards.all() {
             let keeping = keep(app.clone(), shard, owned.clone(), positions.clone());
@@ -130,6 +133,9 @@ impl Background {
             cursor: 0,
         };
         let last = store::Standing::read(&app.redis.run(tick, Duration::from_secs(1)).await?)?.last;
+        if !queue::tick::is_journaled(app, &space).await? {
+            return Err(Error::unavailable("something soft is not journaled"));
+        }
         for _ in 0..200 {
             if self.positions.get(shard).is_some_and(|p| p.cursor.epoch == epoch && p.cursor.seq == last) {
                 break;
@@ -249,6 +255,27 @@ async fn watch_servers(app: AppState) {
     }
 }
 
+/// What rebuilds have left, here or before the start.
+async fn unlink_dead(app: AppState) {
+    let mut ticks = interval(UNLINK_EVERY);
+    let mut epochs = Vec::new();
+    loop {
+        ticks.tick().await;
+        let known: Vec<_> = app.journal.shards.all().map(|shard| app.journal.shards.known(shard)).collect();
+        let now: Vec<u64> = known.iter().map(|(space, _)| space.epoch).collect();
+        if now == epochs || known.iter().any(|(_, lives)| !lives) {
+            continue;
+        }
+        match app.unlink_dead().await {
+            Ok(unlinked) => {
+                epochs = now;
+                tracing::info!(unlinked, "keys of dead epochs are gone");
+            }
+            Err(error) => tracing::warn!(%error, "unlinking keys of dead epochs"),
+        }
+    }
+}
+
 async fn carry_marks(app: AppState) {
     let mut ticks = interval(MARKS_EVERY);
     loop {
@@ -262,11 +289,13 @@ async fn carry_marks(app: AppState) {
 /// Payments that nobody drives, transfers that were not closed, and people, for the metrics.
 async fn recover(app: AppState, owned: lease::Owned) {
     let mut ticks = interval(RECOVER_EVERY);
+    let mut places = HashMap::new();
     loop {
         ticks.tick().await;
         let shards: Vec<Shard> = owned.borrow().iter().copied().collect();
         for shard in &shards {
-            let recovered = payments::recovery::recover(&app, *shard).await.map(drop);
+            let after = places.entry(*shard).or_default();
+            let recovered = payments::recovery::recover(&app, *shard, after).await.map(drop);
             let cleaned = wallet::ops::clean(&app, *shard).await;
             if let Err(error) = recovered.and(cleaned) {
                 tracing::debug!(%shard, %error, "recovering");

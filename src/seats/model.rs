@@ -33,6 +33,7 @@ pub struct ReserveRequest {
     /// Which concert.
     pub concert_id: ConcertId,
     /// Which of its shows.
+    #[serde(deserialize_with = "crate::clock::day")]
     pub date: NaiveDate,
     /// One seat.
     #[schema(minimum = 1)]

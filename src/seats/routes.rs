@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDate;
 
 use super::model::{Reservation, ReserveRequest};
 use super::{ops, table};
 use crate::app::AppState;
+use crate::clock::parse_day;
 use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
@@ -28,7 +28,7 @@ pub async fn seats(
     query: Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let date = query.get("date").and_then(|text| text.parse::<NaiveDate>().ok());
+    let date = query.get("date").and_then(|text| parse_day(text));
     let date = date.ok_or_else(|| Error::invalid("date", "must be a day as yyyy-mm-dd"))?;
     let ticket = token.ticket_of(&app, id.ok())?.held_by(me.user)?;
     tagged(&headers, &ops::read(&app, &ticket, date).await?)

@@ -181,15 +181,19 @@ impl Changes {
         Ok(())
     }
 
+    /// A Postgres that went back a little is filled again shard by shard: the decision may come first.
     async fn apply_transfers(&self, pg: &mut PgConnection) -> Result<(), Error> {
         let rows = &self.transfers;
         sqlx::query(
             "insert into transfers
                  (op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after,
                   issued_at, state)
-             select *, 'PENDING'
+             select t.*, case when exists (select from decisions d where d.op = t.op and d.decision = 'C')
+                              then 'POSTED' else 'PENDING' end
              from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::uuid[], $6::uuid[], $7::bigint[],
-                 $8::bigint[], $9::timestamptz[])",
+                 $8::bigint[], $9::timestamptz[])
+                 as t(op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after,
+                      issued_at)",
         )
         .bind(rows.iter().map(|r| r.op).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.payment).collect::<Vec<_>>())

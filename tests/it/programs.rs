@@ -64,6 +64,26 @@ async fn serve_wants_a_schema_and_its_own_number_of_shards() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_deployments_redis_is_left_alone() {
+    with_app(async |app| {
+        let user = app.user(5).await;
+        with_app(async |other| {
+            let mut command = Program::command(&["serve"]);
+            program_settings(&mut command, &app)
+                .env("ONRUSH_LISTEN", "127.0.0.1:0")
+                .env("ONRUSH_DATABASE_URL", &other.config.database_url);
+            let refused = command.output().unwrap();
+            let told = text(&refused.stderr);
+            assert!(!refused.status.success() && told.contains("data of deployment"), "{told}");
+        })
+        .await;
+        app.client().charge(&user, 1, &key()).await.expect(201);
+        assert_eq!(app.count("select max(epoch) from journal_cursor").await, 1, "nothing was rebuilt");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admin_is_made_with_a_password_from_standard_input() {
     with_app(async |app| {
         let create = |email: &str, password: &str| {

@@ -180,19 +180,24 @@ async fn a_lapsed_hold_is_taken_over_before_any_sweep() {
         let (client, operator) = (app.client(), app.operator().await);
         let concert =
             client.concert(&operator, 5, 100, json!({"holdSeconds": 20, "maxSeatsPerUser": 2})).await;
-        let mut users = inside(&app, &concert, 2, 0).await;
+        let mut users = inside(&app, &concert, 3, 0).await;
         let ((user, token), (other, others)) = (users.remove(0), users.remove(0));
+        let (third, thirds) = users.remove(0);
+        client.reserve(&third, &thirds, &concert, &[4, 5]).await.expect(201);
         let first =
             client.reserve(&user, &token, &concert, &[1, 2]).await.expect(201).text_of("reservationId");
         app.pass_time(&clock, 19_999, 9_999).await;
         client.reserve(&other, &others, &concert, &[2]).await.refused(409, "seat_taken");
+        client.reserve(&third, &thirds, &concert, &[3]).await.refused(409, "seat_limit");
         app.pass_time(&clock, 1, 1).await;
         client.reserve(&other, &others, &concert, &[2]).await.expect(201);
+        // What one let lapse counts no more against his own limit either.
+        client.reserve(&third, &thirds, &concert, &[3]).await.expect(201);
         let path = format!("/v1/reservations/{first}");
         assert_eq!(client.get_as(&user, &path).await.body["status"], "EXPIRED");
         assert_eq!(
             free_seats(&client, &other, &others, &concert).await,
-            [1, 3, 4, 5],
+            [1, 4, 5],
             "all of its seats are free"
         );
     })

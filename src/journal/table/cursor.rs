@@ -205,7 +205,7 @@ pub async fn set_live(
 pub async fn set_fenced(pg: &mut PgConnection, shard: Shard, epoch: u64, why: &str) -> Result<bool, Error> {
     let updated = sqlx::query(
         "update journal_cursor set state = 'fenced', reason = $3, changed_at = now()
-         where shard = $1 and epoch = $2 and state = 'live'",
+         where shard = $1 and epoch = $2 and state in ('live', 'rebuilding')",
     )
     .bind(shard.as_i32())
     .bind(epoch as i64)

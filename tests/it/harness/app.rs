@@ -252,6 +252,12 @@ impl TestApp {
         drop(stream);
     }
 
+    /// A statement in the test's schema.
+    pub async fn sql(&self, statement: &'static str) {
+        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
+        sqlx::query(statement).execute(&mut pg).await.unwrap();
+    }
+
     /// One value from the test's schema.
     pub async fn count(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.inside(0).pool).await.unwrap()
@@ -275,9 +281,15 @@ impl TestApp {
     }
 
     /// One instance on data that had none.
-    pub async fn start_instances(mut self) -> Self {
+    pub async fn start_instances(self) -> Self {
+        let app = self.start_unready().await;
+        app.ready().await;
+        app
+    }
+
+    /// The same, where it cannot serve yet.
+    pub async fn start_unready(mut self) -> Self {
         self.instances.push(start_instance(self.config.clone()).await);
-        self.ready().await;
         self
     }
 
