@@ -158,7 +158,7 @@ def measure(k6_binary, binary, folder, root):
     poll_env = {"TICKETS": str(tickets), "POLL_PATH": f"/v1/queues/{queue}/tickets/me"}
     loads = {
         "`GET /livez`": lambda _: wrk(root, f"{url}/livez", 64),
-        f"position poll, {WAITING:,} waiting".replace(",", " "): lambda _: wrk(root, url, 64, "poll.lua", poll_env),
+        f"position poll, {WAITING} waiting": lambda _: wrk(root, url, 64, "poll.lua", poll_env),
         "durable charge, 64 clients": lambda at: wrk(root, url, 64, "charge.lua", {"USERS": str(some), "RUN": f"a{at}"}),
         "durable charge, 256 clients": lambda at: wrk(root, url, 256, "charge.lua", {"USERS": str(some), "RUN": f"b{at}"}),
         f"durable charge, offered at {OPEN_LOOP_RATE} a second": lambda _: k6(
