@@ -9,7 +9,7 @@ use crate::harness::{Build, TestApp, eventually, key, with_app, with_apps};
 /// In the first epoch no tick journals what is soft, so a loss takes all of it.
 fn joins_stay_soft() -> Sabotage {
     let now = "local soft, told, restores = tell_soft(most, tonumber(q[14]), tonumber(q[15]))";
-    let later = "local soft, told, restores = 0, 1000000, 0
+    let later = "local soft, told, restores = 0, tonumber(q[14]), 0
         if epoch ~= '1' then
             soft, told, restores = tell_soft(most, tonumber(q[14]), tonumber(q[15]))
         end";

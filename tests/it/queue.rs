@@ -214,7 +214,8 @@ async fn a_place_is_told_with_position_estimate_and_when_to_ask_again() {
         assert_eq!(place.header("onrush-durability"), "redis");
         assert_eq!((place.int_of("number"), place.int_of("position"), place.int_of("ahead")), (10, 10, 9));
         assert_eq!(place.body["status"], "WAITING");
-        assert_eq!(place.int_of("estimatedWaitSeconds"), 5);
+        // Ten places at two a second; each tick that let nobody in has measured a little less.
+        assert!((5..=6).contains(&place.int_of("estimatedWaitSeconds")), "{}", place.text);
         assert!((850..=1_200).contains(&place.int_of("pollAfterMs")));
         assert!(place.body["expiresAt"].is_null());
         let token = place.text_of("token");
