@@ -32,8 +32,17 @@ RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 say "tests"
 cargo build --locked --tests
 onrush="$(target_folder)/debug/onrush"
-if have cargo-nextest; then runner=(cargo nextest run --locked); else runner=(cargo test --locked --); fi
-"$onrush" with-servers --data-dir "$work/servers" -- "${runner[@]}"
+# Torture comes alone: what it does to its servers is noticed by whoever shares the machine.
+if have cargo-nextest; then
+    suite=(cargo nextest run --locked -E 'not test(torture::)')
+    some=(cargo nextest run --locked --no-capture)
+else
+    suite=(cargo test --locked -- --skip torture::)
+    some=(cargo test --locked --test it -- --nocapture)
+fi
+"$onrush" with-servers --data-dir "$work/servers" -- "${suite[@]}"
+say "torture, 40 faults"
+TORTURE_FAULTS=40 "${some[@]}" torture::
 
 say "compose file, against the compose schema"
 export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check
@@ -45,7 +54,9 @@ ONRUSH="$onrush" scripts/load.sh smoke
 
 if [ $long = yes ]; then
     say "models, ten times the seeds"
-    MODEL_SEEDS=200000 "${runner[@]}" models::
+    MODEL_SEEDS=200000 "${some[@]}" models:: >/dev/null
+    say "torture, 200 faults"
+    TORTURE_FAULTS=200 TORTURE_SEED=2 "${some[@]}" torture::faults
     say "load, for a minute, release build"
     cargo build --release --locked
     ONRUSH="$(target_folder)/release/onrush" scripts/load.sh rate

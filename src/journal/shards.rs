@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::table::cursor::{self, Cursor, ShardState};
 use crate::error::Error;
-use crate::redis::{Shard, Space};
+use crate::redis::{Shard, Space, server_number};
 
 /// All shards of the deployment.
 pub struct Shards {
@@ -23,13 +23,16 @@ pub struct Shards {
     /// is soft has no other defence against a replica that lags, or a server that came back without its last
     /// second.
     redis_run: RwLock<String>,
+    /// The same as a number, for keys.
+    server: AtomicU64,
 }
 
 impl Shards {
     /// Knows nothing yet; [`refresh`](Self::refresh) asks Postgres.
     pub fn new(prefix: Arc<str>, pool: PgPool, count: u16) -> Self {
         let known = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { prefix, pool, known, refreshed: Mutex::new(Instant::now()), redis_run: RwLock::default() }
+        let refreshed = Mutex::new(Instant::now());
+        Self { prefix, pool, known, refreshed, redis_run: RwLock::default(), server: AtomicU64::new(0) }
     }
 
     /// How many there are.
@@ -49,7 +52,7 @@ impl Shards {
 
     /// Names keys of a shard in an epoch.
     pub fn space(&self, shard: Shard, epoch: u64) -> Space {
-        Space::new(self.prefix.clone(), shard, epoch)
+        Space::new(self.prefix.clone(), shard, epoch, self.server.load(Ordering::Acquire))
     }
 
     /// What all keys of shards match.
@@ -108,6 +111,7 @@ impl Shards {
     pub fn set_redis_run(&self, run: String) {
         let mut known = self.redis_run.write().unwrap_or_else(PoisonError::into_inner);
         if *known != run {
+            self.server.store(server_number(&run), Ordering::Release);
             *known = run;
             for known in &self.known {
                 known.fetch_and(!1, Ordering::AcqRel);

@@ -9,8 +9,9 @@ use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy};
 use fred::types::config::{Options, ReconnectError};
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
+use super::line::{Line, Lines};
 use super::{Key, RedisError, Reply, Script, Scripts, Source};
 use crate::metrics;
 
@@ -56,7 +57,7 @@ pub struct StreamEntry {
 
 /// The client.
 pub struct Redis {
-    commands: Client,
+    lines: Arc<Lines>,
     reader: Client,
     subscriber: SubscriberClient,
     scripts: Arc<Scripts>,
@@ -66,22 +67,23 @@ impl Redis {
     /// Connects, or says why not. `url` as `redis://[user:password@]host:port[/db]` or `unix:///path`.
     pub async fn connect(url: &str, scripts: Arc<Scripts>) -> Result<Self, RedisError> {
         let config = Config::from_url(url).map_err(|error| RedisError::Away(error.to_string()))?;
-        let builder = builder(config);
+        let lines = Lines::open(builder(config.clone())).await?;
+        let mut builder = builder(config);
+        builder.set_policy(ReconnectPolicy::new_exponential(0, 20, 1_000, 2));
         let away = |error: fred::error::Error| RedisError::Away(error.to_string());
-        let commands = builder.build().map_err(away)?;
         let reader = builder.build().map_err(away)?;
         let subscriber = builder.build_subscriber_client().map_err(away)?;
-        commands.init().await.map_err(away)?;
         reader.init().await.map_err(away)?;
         subscriber.init().await.map_err(away)?;
         // Subscribes again after a reconnection; it ends with the client.
         drop(subscriber.manage_subscriptions());
-        Ok(Self { commands, reader, subscriber, scripts })
+        Ok(Self { lines, reader, subscriber, scripts })
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        for closing in [self.commands.quit().await, self.reader.quit().await, self.subscriber.quit().await] {
+        self.lines.end().await;
+        for closing in [self.reader.quit().await, self.subscriber.quit().await] {
             if let Err(error) = closing {
                 tracing::debug!(%error, "closing a redis connection");
             }
@@ -132,17 +134,22 @@ impl Redis {
         let script = self.scripts.get(source.name);
         let script =
             script.ok_or_else(|| RedisError::Broken(format!("script {} is not loaded", source.name)))?;
+        let line = self.line()?;
+        // Named for another run of the server: what it was named by says nothing about this one.
+        if keys.iter().any(|key| ![0, line.server].contains(&key.server())) {
+            return Err(RedisError::Away("another redis answers now".into()));
+        }
         let mut values = Vec::with_capacity(2 + keys.len() + args.len());
         values.push(Value::from(script.sha.as_str()));
         values.push(Value::from(keys.len() as i64));
         values.extend(keys.into_iter().map(|key| Value::from(key.into_string())));
         values.extend(args.into_iter().map(Value::from));
         for attempt in 0..TRYAGAIN_MAX {
-            match self.send("EVALSHA", values.clone(), timeout).await {
+            match eval(&line.client, "EVALSHA", values.clone(), timeout).await {
                 // The whole text runs and stays loaded, on whichever node it was sent to.
                 Err(RedisError::Refused(why)) if why.starts_with("NOSCRIPT") => {
                     values[0] = Value::from(script.text.as_str());
-                    return self.send("EVAL", values, timeout).await.and_then(Reply::read);
+                    return eval(&line.client, "EVAL", values, timeout).await.and_then(Reply::read);
                 }
                 Err(RedisError::Refused(why)) if why.starts_with("TRYAGAIN") => {
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=4) << attempt)).await;
@@ -153,21 +160,15 @@ impl Redis {
         Err(RedisError::Refused("TRYAGAIN: the slot is being moved".into()))
     }
 
-    async fn send(
-        &self,
-        command: &'static str,
-        args: Vec<Value>,
-        timeout: Duration,
-    ) -> Result<Value, RedisError> {
-        send(&self.commands, CustomCommand::new_static(command, ClusterHash::Offset(2), false), args, timeout)
-            .await
+    fn line(&self) -> Result<Arc<Line>, RedisError> {
+        self.lines.current().ok_or_else(|| RedisError::Away("not connected".into()))
     }
 
     /// Any other command, by name; the key, if any, is the first argument.
     pub async fn command(&self, command: &'static str, args: &[&str]) -> Result<Value, RedisError> {
         let args = args.iter().map(|arg| Value::from(*arg)).collect();
         send(
-            &self.commands,
+            &self.line()?.client,
             CustomCommand::new_static(command, ClusterHash::FirstKey, false),
             args,
             COMMAND_TIMEOUT,
@@ -218,7 +219,7 @@ impl Redis {
     pub async fn publish(&self, channel: &str, message: String) -> Result<(), RedisError> {
         let args = vec![Value::from(channel), Value::from(message)];
         let command = CustomCommand::new_static("PUBLISH", ClusterHash::Random, false);
-        send(&self.commands, command, args, COMMAND_TIMEOUT).await.map(drop)
+        send(&self.line()?.client, command, args, COMMAND_TIMEOUT).await.map(drop)
     }
 
     /// Listens to a channel; subscribed again after each reconnection.
@@ -229,41 +230,38 @@ impl Redis {
         Ok(messages)
     }
 
-    /// Fires each time the command connection is back: the server may be another.
-    pub fn reconnections(&self) -> broadcast::Receiver<fred::types::config::Server> {
-        self.commands.reconnect_rx()
+    /// Fires each time the command connection is another: the server may be, too.
+    pub fn reconnections(&self) -> watch::Receiver<u64> {
+        self.lines.changes()
     }
 
     /// Whether commands can be sent now.
     pub fn is_connected(&self) -> bool {
-        self.commands.is_connected()
+        self.lines.current().is_some()
     }
 
-    /// Who answers.
+    /// Whom the command connection reaches, as it said when it was opened.
+    pub fn reaches(&self) -> Option<ServerIdentity> {
+        self.lines.current().map(|line| line.identity.clone())
+    }
+
+    /// Asks who answers. A server that became another in its run (a fail-over) is reached by a new line.
     pub async fn identity(&self) -> Result<ServerIdentity, RedisError> {
-        let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-        let info = send(&self.commands, command, Vec::new(), COMMAND_TIMEOUT)
-            .await?
-            .into_string()
-            .unwrap_or_default();
-        let field = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.unwrap_or_default().to_owned()
-        };
-        Ok(ServerIdentity {
-            run: field("run_id"),
-            replication: field("master_replid"),
-            version: field("redis_version"),
-            eviction: field("maxmemory_policy"),
-        })
+        let line = self.line()?;
+        let identity = identity_of(&line.client).await?;
+        if identity != line.identity {
+            drop(line.client.quit().await);
+            return Err(RedisError::Away("redis became another".into()));
+        }
+        Ok(identity)
     }
 
     /// Closes and opens all connections; the way out when a server takes frames and never answers.
     pub async fn reconnect(&self) {
-        let (commands, reader) = (self.commands.force_reconnection(), self.reader.force_reconnection());
-        let (commands, reader, subscriber) =
-            tokio::join!(commands, reader, self.subscriber.force_reconnection());
-        for error in [commands, reader, subscriber].into_iter().filter_map(Result::err) {
+        self.lines.close().await;
+        let (reader, subscriber) =
+            tokio::join!(self.reader.force_reconnection(), self.subscriber.force_reconnection());
+        for error in [reader, subscriber].into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "forcing a redis reconnection");
         }
     }
@@ -285,9 +283,33 @@ fn builder(config: Config) -> Builder {
         .with_performance_config(|performance| {
             performance.default_command_timeout = COMMAND_TIMEOUT;
             performance.broadcast_channel_capacity = MESSAGES_MAX;
-        })
-        .set_policy(ReconnectPolicy::new_exponential(0, 20, 1_000, 2));
+        });
     builder
+}
+
+async fn eval(
+    client: &Client,
+    command: &'static str,
+    args: Vec<Value>,
+    timeout: Duration,
+) -> Result<Value, RedisError> {
+    send(client, CustomCommand::new_static(command, ClusterHash::Offset(2), false), args, timeout).await
+}
+
+/// Asks a server who it is.
+pub async fn identity_of(client: &Client) -> Result<ServerIdentity, RedisError> {
+    let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
+    let info = send(client, command, Vec::new(), COMMAND_TIMEOUT).await?.into_string().unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().to_owned()
+    };
+    Ok(ServerIdentity {
+        run: field("run_id"),
+        replication: field("master_replid"),
+        version: field("redis_version"),
+        eviction: field("maxmemory_policy"),
+    })
 }
 
 async fn send(

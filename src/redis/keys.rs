@@ -9,24 +9,32 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-/// A Redis key; named by a [`Space`].
+/// A Redis key; named by a [`Space`], for the server that was reached then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(String);
+pub struct Key {
+    name: String,
+    server: u64,
+}
 
 impl Key {
     /// A key that was named by a space before and kept as text.
     pub fn known(name: String) -> Self {
-        Self(name)
+        Self { name, server: 0 }
+    }
+
+    /// The server that it was named for, as a number; 0 for any.
+    pub fn server(&self) -> u64 {
+        self.server
     }
 
     /// The key as it is sent.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// The key as it is sent, owned.
     pub fn into_string(self) -> String {
-        self.0
+        self.name
     }
 }
 
@@ -61,17 +69,18 @@ pub struct Space {
     pub shard: Shard,
     /// The epoch that the keys belong to.
     pub epoch: u64,
+    server: u64,
 }
 
 impl Space {
-    /// Names keys of `shard` in `epoch` under `prefix`.
-    pub fn new(prefix: Arc<str>, shard: Shard, epoch: u64) -> Self {
-        Self { prefix, shard, epoch }
+    /// Names keys of `shard` in `epoch` under `prefix`, for one server (0: for any).
+    pub fn new(prefix: Arc<str>, shard: Shard, epoch: u64, server: u64) -> Self {
+        Self { prefix, shard, epoch, server }
     }
 
     /// The shard's state: deployment, epoch, state, chain head, last seen time.
     pub fn meta(&self) -> Key {
-        Key(format!("{}:{{{}}}:meta", self.prefix, self.shard))
+        Key { name: format!("{}:{{{}}}:meta", self.prefix, self.shard), server: self.server }
     }
 
     /// A key of a feature: `key("seats", &[&show, &"state"])`.
@@ -83,7 +92,7 @@ impl Space {
         for part in parts {
             write(format_args!(":{part}"));
         }
-        Key(key)
+        Key { name: key, server: self.server }
     }
 }
 
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_key_says_shard_epoch_feature_and_part() {
-        let space = Space::new("onrush".into(), Shard(7), 5);
+        let space = Space::new("onrush".into(), Shard(7), 5, 0);
         let id = Uuid::nil();
         assert_eq!(
             space.key("seats", &[&id, &"state"]).as_str(),

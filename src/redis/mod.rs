@@ -7,11 +7,13 @@
 
 mod connection;
 pub mod keys;
+mod line;
 pub mod reply;
 pub mod script;
 
 pub use connection::{Redis, StreamEntry};
 pub use keys::{Key, Shard, Space};
+pub use line::server_number;
 pub use reply::Reply;
 pub(crate) use script::script;
 pub use script::{Script, Scripts, Source};

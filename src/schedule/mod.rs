@@ -232,13 +232,13 @@ async fn watch_servers(app: AppState) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = reconnections.recv() => {}
+            _ = reconnections.changed() => {}
+        }
+        if let Some(server) = app.redis.reaches() {
+            app.journal.shards.set_redis_run(server.fingerprint());
         }
         match app.redis.identity().await {
-            Ok(server) => {
-                silent = 0;
-                app.journal.shards.set_redis_run(server.fingerprint());
-            }
+            Ok(_) => silent = 0,
             Err(error) => {
                 silent += 1;
                 tracing::warn!(%error, silent, "redis does not answer");

@@ -21,4 +21,5 @@ mod queue;
 mod queue_time;
 mod seats;
 mod tidy;
+mod torture;
 mod wrong_input;

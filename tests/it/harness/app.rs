@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::client::{Client, User};
-use super::{database_url_of, eventually, servers};
+use super::{database_url_of, eventually, redis_at, servers};
 
 /// What a test asks for.
 #[derive(Clone)]
@@ -200,18 +200,10 @@ impl TestApp {
         self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
     }
 
-    /// A Redis command, on a connection of its own: the raw answer's first line.
+    /// A Redis command, on a connection of its own: the beginning of the raw answer.
     pub async fn redis(&self, command: &[&str]) -> String {
-        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-        let address = servers().redis_url.trim_start_matches("redis://").to_owned();
-        let mut stream = BufReader::new(tokio::net::TcpStream::connect(address).await.unwrap());
-        let mut request = format!("*{}\r\n", command.len());
-        command.iter().for_each(|word| request.push_str(&format!("${}\r\n{word}\r\n", word.len())));
-        stream.get_mut().write_all(request.as_bytes()).await.unwrap();
-        let mut line = String::new();
-        stream.read_line(&mut line).await.unwrap();
-        assert!(!line.starts_with('-'), "redis refused {command:?}: {line}");
-        line
+        let address = servers().redis_url.trim_start_matches("redis://");
+        redis_at(address.parse().unwrap(), command).await
     }
 
     /// Keeps Postgres from committing anything of the journal until the lock is dropped.

@@ -47,6 +47,20 @@ pub fn free_port() -> u16 {
     onrush::servers::free_port().expect("a free port")
 }
 
+/// A Redis command, on a connection of its own: the beginning of the raw answer.
+pub async fn redis_at(address: std::net::SocketAddr, command: &[&str]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut request = format!("*{}\r\n", command.len());
+    command.iter().for_each(|word| request.push_str(&format!("${}\r\n{word}\r\n", word.len())));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 16_384];
+    let read = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(!answer.starts_with('-'), "redis refused {command:?}: {answer}");
+    answer
+}
+
 /// A fresh idempotency key.
 pub fn key() -> String {
     uuid::Uuid::new_v4().to_string()

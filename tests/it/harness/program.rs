@@ -53,6 +53,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Whether it is gone.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// SIGKILL: no way out is taken.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

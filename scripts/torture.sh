@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Tortures real servers under load: kills, stops, stale files, a lagging replica promoted, networks cut. Then
+# compares what clients were told with Postgres, Redis and the journal, exactly.
+#   scripts/torture.sh [faults] [seed]
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+need_build_and_servers
+export TORTURE_FAULTS=${1:-40} TORTURE_SEED=${2:-1}
+cargo build --locked --tests
+cargo test --locked --test it -- --nocapture torture::faults

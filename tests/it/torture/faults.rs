@@ -1,0 +1,129 @@
+//! What goes wrong, chosen by a seed.
+
+use std::time::{Duration, Instant};
+
+use super::Torture;
+use super::proxy::Network;
+use super::servers::{Act, Which};
+use crate::harness::redis_at;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    RedisKilled,
+    RedisCameBackOlder,
+    RedisCameBackEmpty,
+    RedisFlushed,
+    RedisStopped,
+    RedisFull,
+    RedisForgotScripts,
+    LaggingReplicaPromoted,
+    PostgresKilled,
+    PostgresStopped,
+    BothKilled,
+    InstanceKilled,
+    InstanceStopped,
+    NetworkCut,
+    NetworkSilent,
+    NetworkSlow,
+}
+
+/// All of them; a run takes each in turn before any comes again.
+pub const ALL: &[Fault] = &[
+    Fault::RedisKilled,
+    Fault::RedisCameBackOlder,
+    Fault::RedisCameBackEmpty,
+    Fault::RedisFlushed,
+    Fault::RedisStopped,
+    Fault::RedisFull,
+    Fault::RedisForgotScripts,
+    Fault::LaggingReplicaPromoted,
+    Fault::PostgresKilled,
+    Fault::PostgresStopped,
+    Fault::BothKilled,
+    Fault::InstanceKilled,
+    Fault::InstanceStopped,
+    Fault::NetworkCut,
+    Fault::NetworkSilent,
+    Fault::NetworkSlow,
+];
+
+impl Torture {
+    /// Lets it happen, waits as long as the seed says, and ends it; when it ended.
+    pub async fn inject(&mut self, fault: Fault) -> Instant {
+        let pause = Duration::from_millis(self.random.u64(100..1_500));
+        match fault {
+            Fault::RedisKilled => self.servers.perform(Act::KillRedis).await,
+            Fault::RedisCameBackOlder => {
+                self.servers.perform(Act::CopyRedis).await;
+                tokio::time::sleep(pause).await;
+                self.servers.perform(Act::KillRedisStale).await;
+            }
+            Fault::RedisCameBackEmpty => self.servers.perform(Act::KillRedisEmpty).await,
+            Fault::RedisFlushed => drop(redis_at(self.redis(), &["FLUSHALL"]).await),
+            Fault::RedisStopped => self.stopped(Which::Redis, pause).await,
+            Fault::RedisFull => {
+                redis_at(self.redis(), &["CONFIG", "SET", "maxmemory", "1"]).await;
+                tokio::time::sleep(pause).await;
+                redis_at(self.redis(), &["CONFIG", "SET", "maxmemory", "0"]).await;
+            }
+            Fault::RedisForgotScripts => drop(redis_at(self.redis(), &["SCRIPT", "FLUSH"]).await),
+            Fault::LaggingReplicaPromoted => self.promote(pause).await,
+            Fault::PostgresKilled => self.servers.perform(Act::KillPostgres).await,
+            Fault::PostgresStopped => self.stopped(Which::Postgres, pause).await,
+            Fault::BothKilled => self.servers.perform(Act::KillBoth).await,
+            Fault::InstanceKilled => {
+                let at = self.random.usize(..self.instances.len());
+                self.restart_instance(at).await;
+            }
+            Fault::InstanceStopped => {
+                let pid = self.instances[self.random.usize(..self.instances.len())].pid();
+                onrush::servers::signal(pid, "STOP");
+                // Long enough for its leases to go to another.
+                tokio::time::sleep(pause * 2).await;
+                onrush::servers::signal(pid, "CONT");
+            }
+            Fault::NetworkCut => self.network(Network::Cut, pause).await,
+            Fault::NetworkSilent => self.network(Network::Silent, pause).await,
+            Fault::NetworkSlow => {
+                let delay = Duration::from_millis(self.random.u64(5..200));
+                self.network(Network::Slow(delay), pause).await;
+            }
+        }
+        Instant::now()
+    }
+
+    async fn stopped(&self, which: Which, pause: Duration) {
+        self.servers.perform(Act::Signal(which, "STOP")).await;
+        tokio::time::sleep(pause).await;
+        self.servers.perform(Act::Signal(which, "CONT")).await;
+    }
+
+    /// One instance's way to one server.
+    async fn network(&mut self, network: Network, pause: Duration) {
+        let proxy = self.random.usize(..self.proxies.len());
+        self.proxies[proxy].set(network);
+        tokio::time::sleep(pause).await;
+        self.proxies[proxy].set(Network::Whole);
+    }
+
+    /// A replica follows, is cut off, lags, and takes over: a fail-over that loses what came last.
+    async fn promote(&mut self, pause: Duration) {
+        self.servers.perform(Act::StartReplica).await;
+        let (old, new) = (self.redis(), self.servers.redis[1 - self.primary]);
+        redis_at(new, &["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
+        let until = Instant::now() + Duration::from_secs(20);
+        while !redis_at(new, &["INFO", "replication"]).await.contains("master_link_status:up") {
+            assert!(Instant::now() < until, "the replica never follows");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // It stands still while the old one goes on.
+        redis_at(new, &["REPLICAOF", "NO", "ONE"]).await;
+        tokio::time::sleep(pause).await;
+        self.primary = 1 - self.primary;
+        for proxy in self.proxies.iter().step_by(2) {
+            proxy.redirect(new);
+        }
+        self.servers.perform(Act::PromoteReplica).await;
+    }
+}

@@ -1,0 +1,241 @@
+//! Clients that never give up: each operation is sent with its key, to any instance, until its answer is
+//! final; all that was asked and answered is written down.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::harness::{User, day, key};
+
+/// A client waits so long for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An operation that has no final answer after this is a violation.
+const FINAL_MAX: Duration = Duration::from_secs(90);
+/// Seats that everybody wants, and the others.
+const HOT_SEATS: u32 = 40;
+pub const SEATS: u32 = 4_000;
+pub const PRICE: i64 = 100;
+pub const POINTS: i64 = 1_000;
+
+/// An operation and its final answer.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub user: String,
+    pub what: What,
+    /// When it was first sent and finally answered.
+    pub sent: Instant,
+    pub answered: Instant,
+    pub status: u16,
+    pub body: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Charge(i64),
+    Hold(Vec<u32>),
+    Pay(String),
+    Cancel(String),
+}
+
+/// What all clients have seen.
+#[derive(Default)]
+pub struct History {
+    pub done: Mutex<Vec<Done>>,
+    pub violations: Mutex<Vec<String>>,
+    pub requests: AtomicU64,
+    pub unknown: AtomicU64,
+}
+
+impl History {
+    fn violation(&self, what: String) {
+        self.violations.lock().unwrap().push(what);
+    }
+}
+
+/// Where clients send requests.
+pub struct Target {
+    pub urls: Vec<String>,
+    pub http: reqwest::Client,
+    pub history: History,
+    pub stop: AtomicBool,
+}
+
+impl Target {
+    pub fn new(urls: Vec<String>) -> Arc<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        Arc::new(Self { urls, http, history: History::default(), stop: AtomicBool::new(false) })
+    }
+
+    /// A request to one of the instances.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = &self.urls[fastrand::usize(..self.urls.len())];
+        self.http.request(method, format!("{url}{path}"))
+    }
+
+    /// Sends until the answer is final: anything but silence, "later" and "unknown".
+    async fn settle(&self, what: &str, build: impl Fn() -> RequestBuilder) -> Option<(u16, Value)> {
+        let until = Instant::now() + FINAL_MAX;
+        let mut last = String::new();
+        while Instant::now() < until {
+            self.history.requests.fetch_add(1, Ordering::Relaxed);
+            let answer = match build().send().await {
+                Ok(answer) => (answer.status().as_u16(), answer.text().await.ok()),
+                Err(error) => (0, Some(error.to_string())),
+            };
+            let (status, text) = (answer.0, answer.1.unwrap_or_default());
+            let body: Value = serde_json::from_str(&text).unwrap_or_default();
+            let again = status == 0 || status >= 502 || body["code"] == "idempotency_in_progress";
+            if status == 500 {
+                self.history.violation(format!("{what}: {text}"));
+            }
+            if !again && (status < 300 || body["code"].is_string()) {
+                return Some((status, body));
+            }
+            self.history.unknown.fetch_add(1, Ordering::Relaxed);
+            last = format!("{status} {text}");
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(50..250))).await;
+        }
+        self.history.violation(format!("{what} has no final answer; the last was {last}"));
+        None
+    }
+
+    async fn write(
+        &self,
+        user: &User,
+        ticket: &str,
+        what: What,
+        build: impl Fn(&str) -> RequestBuilder,
+    ) -> Option<Done> {
+        let (key, sent) = (key(), Instant::now());
+        let name = format!("{what:?} of {}", user.id);
+        let with_all = || {
+            let request = build(&key).bearer_auth(&user.token).header("Idempotency-Key", &key);
+            if ticket.is_empty() { request } else { request.header("Queue-Token", ticket) }
+        };
+        let (status, body) = self.settle(&name, with_all).await?;
+        let done = Done { user: user.id.clone(), what, sent, answered: Instant::now(), status, body };
+        self.history.done.lock().unwrap().push(done.clone());
+        Some(done)
+    }
+
+    /// Points for a user; always taken.
+    pub async fn charge(&self, user: &User, amount: i64) {
+        let path = format!("/v1/users/{}/points/charge", user.id);
+        let build = |_: &str| self.request(Method::POST, &path).json(&json!({"amount": amount}));
+        if let Some(done) = self.write(user, "", What::Charge(amount), build).await
+            && done.status != 201
+        {
+            self.history.violation(format!("a charge was refused: {done:?}"));
+        }
+    }
+
+    /// The way of a buyer: queue, seat, and then he pays, gives it up or forgets it.
+    pub async fn buy(&self, user: &User, concert: &str) {
+        let Some(ticket) = self.enter(user, concert).await else { return };
+        for _ in 0..5 {
+            let hot = fastrand::u32(..4) == 0;
+            let seat = if hot { fastrand::u32(1..=HOT_SEATS) } else { fastrand::u32(HOT_SEATS + 1..SEATS) };
+            let seats = if fastrand::bool() { vec![seat] } else { vec![seat, seat + 1] };
+            let body = json!({"concertId": concert, "date": day(1), "seatNumbers": seats});
+            let build = |_: &str| self.request(Method::POST, "/v1/reservations").json(&body);
+            let Some(held) = self.write(user, &ticket, What::Hold(seats), build).await else { return };
+            match (held.status, held.body["code"].as_str().unwrap_or_default()) {
+                (201, _) => {
+                    return self.end(user, &ticket, held.body["reservationId"].as_str().unwrap()).await;
+                }
+                (409, "seat_taken") => {}
+                _ => return self.history.violation(format!("a hold was refused: {held:?}")),
+            }
+        }
+    }
+
+    async fn end(&self, user: &User, ticket: &str, reservation: &str) {
+        let path = format!("/v1/reservations/{reservation}");
+        match fastrand::u32(..10) {
+            0 => {}
+            1 | 2 => {
+                let build = |_: &str| self.request(Method::DELETE, &path);
+                let what = What::Cancel(reservation.to_owned());
+                if let Some(done) = self.write(user, "", what, build).await
+                    && done.status != 204
+                {
+                    self.history.violation(format!("a hold could not be given up: {done:?}"));
+                }
+            }
+            _ => {
+                for _ in 0..10 {
+                    let body = json!({"reservationId": reservation});
+                    let build = |_: &str| self.request(Method::POST, "/v1/payments").json(&body);
+                    let what = What::Pay(reservation.to_owned());
+                    match self.write(user, ticket, what, build).await {
+                        Some(done) if done.body["code"] == "payment_aborted" => {}
+                        Some(done) if done.status != 201 => {
+                            return self.history.violation(format!("a payment was refused: {done:?}"));
+                        }
+                        _ => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Joins and polls until in; a place must not get lost on the way.
+    async fn enter(&self, user: &User, concert: &str) -> Option<String> {
+        let path = format!("/v1/queues/{concert}/tickets");
+        let join = || self.request(Method::POST, &path).bearer_auth(&user.token);
+        let (status, mut place) = self.settle("a join", join).await?;
+        if status != 201 && status != 200 {
+            self.history.violation(format!("a join was refused: {status} {place}"));
+            return None;
+        }
+        let (mut ticket, number) = (place["token"].as_str().unwrap().to_owned(), place["number"].clone());
+        let (me, until) = (format!("{path}/me"), Instant::now() + FINAL_MAX);
+        while place["status"] != "ACTIVE" {
+            if Instant::now() > until {
+                self.history.violation(format!("place {number} was never let in: {place}"));
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let poll = || self.request(Method::GET, &me).header("Queue-Token", &ticket);
+            let (status, polled) = self.settle("a poll", poll).await?;
+            if status != 200 || polled["number"] != number {
+                self.history.violation(format!("place {number} is gone: {status} {polled}"));
+                return None;
+            }
+            if let Some(token) = polled["token"].as_str() {
+                ticket = token.to_owned();
+            }
+            place = polled;
+        }
+        Some(ticket)
+    }
+}
+
+/// Starts operations at a rate, whatever becomes of them, until told to stop; then waits for all.
+pub async fn run(target: Arc<Target>, users: Vec<User>, concerts: Vec<String>, rate: u32) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    let mut running = tokio::task::JoinSet::new();
+    // Each buyer buys once; chargers are few, so that their balances see much.
+    let (chargers, buyers) = users.split_at(users.len() / 20);
+    let mut next_buyer = buyers.iter();
+    while !target.stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let target = target.clone();
+        let buyer = if fastrand::u32(..10) == 0 { next_buyer.next() } else { None };
+        match buyer.cloned() {
+            Some(user) => {
+                let concert = concerts[fastrand::usize(..concerts.len())].clone();
+                running.spawn(async move { target.buy(&user, &concert).await });
+            }
+            None => {
+                let user = chargers[fastrand::usize(..chargers.len())].clone();
+                running.spawn(async move { target.charge(&user, fastrand::i64(1..100)).await });
+            }
+        }
+        while running.try_join_next().is_some() {}
+    }
+    while running.join_next().await.is_some() {}
+}
