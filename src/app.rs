@@ -133,7 +133,7 @@ impl App {
         }
         let composed = Scripts::compose(&scripts(), |name, text| config.sabotage.mend(name, text));
         let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
-        let redis = Redis::connect(&config.redis_url, composed).await;
+        let redis = Redis::connect(&config.redis_url, composed, config.sabotage.trusts_any_redis()).await;
         let redis = Arc::new(redis.context("cannot connect to Redis (ONRUSH_REDIS_URL)")?);
         let redis_run = check_redis(&redis).await?;
         let tasks = TaskTracker::new();

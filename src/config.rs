@@ -151,6 +151,7 @@ pub struct Sabotage {
     deaf: bool,
     owns_all: bool,
     ticks_all: bool,
+    trusts_any_redis: bool,
     scripts: Vec<(String, String, String)>,
 }
 
@@ -183,6 +184,24 @@ impl Sabotage {
         self
     }
 
+    /// Sends commands to whatever Redis answers, also where its keys were named for another run of it.
+    #[cfg(feature = "sabotage")]
+    pub fn trust_any_redis(mut self) -> Self {
+        self.trusts_any_redis = true;
+        self
+    }
+
+    /// What `serve --without` takes out.
+    #[cfg(feature = "sabotage")]
+    pub fn without(defence: &str) -> Option<Self> {
+        match defence {
+            "acks" => Some(Self::default().ack_when_redis_answers()),
+            "leases" => Some(Self::default().own_all_shards().tick_all_shards()),
+            "runs" => Some(Self::default().trust_any_redis()),
+            _ => None,
+        }
+    }
+
     /// Replaces `from` by `to` in the script `name`; the text must be there.
     #[cfg(feature = "sabotage")]
     pub fn change_script(mut self, name: &str, from: &str, to: &str) -> Self {
@@ -203,6 +222,11 @@ impl Sabotage {
     /// Whether leases are ignored.
     pub fn owns_all(&self) -> bool {
         self.owns_all
+    }
+
+    /// Whether any Redis that answers is believed to be the one.
+    pub fn trusts_any_redis(&self) -> bool {
+        self.trusts_any_redis
     }
 
     /// Whether every shard is ticked.

@@ -8,6 +8,7 @@ mod health;
 pub(crate) mod load_users;
 mod migrate;
 mod openapi;
+mod rebuild;
 mod serve;
 mod target;
 mod verify;
@@ -46,6 +47,8 @@ enum Command {
     /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when
     /// not.
     Verify(Target),
+    /// Rebuild shards from Postgres by hand; decide for a shard that is fenced.
+    Rebuild(rebuild::Rebuild),
     /// Print the OpenAPI document.
     Openapi,
     /// Look at settings without starting.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Admin(command) => command.run(),
         Command::LoadUsers(command) => command.run(),
         Command::Verify(target) => verify::run(&target),
+        Command::Rebuild(command) => command.run(),
         Command::Openapi => openapi::run(),
         Command::Config(command) => command.run(&Cli::command()),
         Command::Healthcheck(command) => command.run(),

@@ -120,20 +120,25 @@ impl Journal {
     /// Another deployment whose data are in this Redis, under the same prefix.
     pub async fn foreign(&self, deployment: Uuid) -> Result<Option<String>, Error> {
         for shard in self.shards.all() {
-            let space = self.shards.known(shard).0;
-            let tick = store::Tick {
-                meta: space.meta(),
-                journal: store::journal(&space),
-                epoch: space.epoch,
-                clock: self.clock.argument(),
-                cursor: 0,
-            };
-            let standing = store::Standing::read(&self.redis.run(tick, FOREIGN_MAX).await?)?;
+            let standing = self.standing(shard, FOREIGN_MAX).await?;
             if !standing.deployment.is_empty() && standing.deployment != deployment.to_string() {
                 return Ok(Some(standing.deployment));
             }
         }
         Ok(None)
+    }
+
+    /// How a shard stands in Redis.
+    pub async fn standing(&self, shard: Shard, timeout: Duration) -> Result<store::Standing, Error> {
+        let space = self.shards.known(shard).0;
+        let tick = store::Tick {
+            meta: space.meta(),
+            journal: store::journal(&space),
+            epoch: space.epoch,
+            clock: self.clock.argument(),
+            cursor: 0,
+        };
+        store::Standing::read(&self.redis.run(tick, timeout).await?)
     }
 
     /// Calls a script that journals nothing: a read, or a soft change. Once more when the epoch was stale.

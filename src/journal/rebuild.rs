@@ -18,7 +18,7 @@ use super::table::cursor::{self, Cursor, ShardState};
 use super::{Journal, store};
 use crate::error::Error;
 use crate::metrics;
-use crate::redis::{Reply, Space};
+use crate::redis::{Reply, Shard, Space};
 
 /// How long a step may take.
 pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +32,21 @@ pub async fn fence_off(pg: &mut PgConnection, seen: &Cursor, why: &str) -> Resul
         crate::queue::table::record_gaps(pg, seen.shard, seen.epoch).await?;
     }
     Ok(epoch)
+}
+
+/// An operator decides that a fenced shard goes on from what Postgres has, whatever Redis knows of later epochs.
+/// It is left as one whose rebuilder died: whoever looks after it, or the operator's command, rebuilds it.
+pub async fn accept_postgres(pool: &PgPool, shard: Shard, redis_epoch: u64) -> Result<(), Error> {
+    let mut pg = pool.acquire().await?;
+    let mut tx = pg.begin().await?;
+    let fenced = cursor::one(&mut tx, shard).await?;
+    let epoch = fenced.epoch.max(redis_epoch);
+    if cursor::accept(&mut tx, shard, epoch).await? {
+        crate::queue::table::record_gaps(&mut tx, shard, epoch).await?;
+    }
+    tx.commit().await?;
+    tracing::warn!(%shard, epoch, "an operator accepted what postgres has");
+    Ok(())
 }
 
 /// The last to leave noted that nothing was lost.

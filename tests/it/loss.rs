@@ -4,7 +4,7 @@
 use onrush::config::Sabotage;
 use serde_json::json;
 
-use crate::harness::{Build, TestApp, eventually, key, with_app, with_apps};
+use crate::harness::{Build, Program, TestApp, eventually, key, program_settings, with_app, with_apps};
 
 /// In the first epoch no tick journals what is soft, so a loss takes all of it.
 fn joins_stay_soft() -> Sabotage {
@@ -241,10 +241,30 @@ async fn a_postgres_from_an_old_backup_overwrites_nothing() {
     assert_eq!(app.redis(&["HGET", &meta, "epoch"]).await, "$3\r\n100\r\n", "redis is as it was");
     assert_eq!(app.count("select count(*) from queue_gaps").await, 0, "no number was given up");
     app.client().get("/readyz").await.expect(503);
-    // The operator believes Postgres.
-    app.redis(&["DEL", &meta]).await;
-    app.sql("update journal_cursor set state = 'rebuilding' where shard = 0").await;
+    // The operator is told why, and decides.
+    let rebuild = |args: &[&str]| {
+        let mut command = Program::command(&[&["rebuild", "--shard", "0"], args].concat());
+        program_settings(&mut command, &app).output().unwrap()
+    };
+    let told = rebuild(&[]);
+    assert!(!told.status.success() && String::from_utf8_lossy(&told.stdout).contains("older backup"));
+    assert!(rebuild(&["--accept-postgres"]).status.success());
     app.ready().await;
+    assert!(app.count("select epoch from journal_cursor where shard = 0").await > 100);
     app.client().get(&format!("/v1/queues/{queue}")).await.expect(200);
     app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_rebuilds_a_living_shard_by_hand() {
+    with_app(async |app| {
+        let (client, user) = (app.client(), app.user(10).await);
+        let mut command = Program::command(&["rebuild"]);
+        let told = program_settings(&mut command, &app).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        assert!(String::from_utf8_lossy(&told.stdout).contains("s03 is rebuilt, in epoch 2"));
+        rebuilt(&app, 2).await;
+        assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 11);
+    })
+    .await;
 }

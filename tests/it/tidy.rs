@@ -176,3 +176,24 @@ fn every_feature_says_what_must_hold_and_lists_its_keys() {
     }
     none("every feature says what must hold and lists its keys", broken);
 }
+
+#[test]
+fn every_feature_that_keeps_something_in_redis_is_loaded_by_a_rebuild() {
+    let rebuild = std::fs::read_to_string(root().join("src/journal/rebuild.rs")).unwrap();
+    let mut broken = Vec::new();
+    for (name, text) in files("src", &["rs"]).iter().filter(|(name, _)| name.ends_with("/store.rs")) {
+        let feature = name.split('/').nth(1).unwrap();
+        // The journal's own keys are made by `shard/begin` and `shard/open`.
+        if feature == "journal" || !text.contains("space.key(") {
+            continue;
+        }
+        let table = std::fs::read_to_string(root().join("src").join(feature).join("table.rs"));
+        if !table.is_ok_and(|table| table.contains("pub async fn load(")) {
+            broken.push(format!("src/{feature}/table.rs has no load"));
+        }
+        if !rebuild.contains(&format!("crate::{feature}::table::load(")) {
+            broken.push(format!("src/journal/rebuild.rs does not load {feature}"));
+        }
+    }
+    none("every feature that keeps something in Redis is loaded by a rebuild", broken);
+}

@@ -215,6 +215,21 @@ pub async fn set_fenced(pg: &mut PgConnection, shard: Shard, epoch: u64, why: &s
     Ok(updated.rows_affected() == 1)
 }
 
+/// Takes a fence away: the shard is to be rebuilt, in a later epoch than `epoch`.
+pub async fn accept(pg: &mut PgConnection, shard: Shard, epoch: u64) -> Result<bool, Error> {
+    let updated = sqlx::query(
+        "update journal_cursor
+         set epoch = $2, seq = 0, h = $3, state = 'rebuilding', reason = 'accepted', changed_at = now()
+         where shard = $1 and state = 'fenced'",
+    )
+    .bind(shard.as_i32())
+    .bind(epoch as i64)
+    .bind(marker_hash(epoch).to_string())
+    .execute(pg)
+    .await?;
+    Ok(updated.rows_affected() == 1)
+}
+
 /// The last to leave notes that all of an epoch is durable; the next start need not look for what was lost.
 pub async fn set_tidy(pg: &mut PgConnection, cursor: &Cursor) -> Result<bool, Error> {
     let updated = sqlx::query(

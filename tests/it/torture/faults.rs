@@ -7,6 +7,9 @@ use super::proxy::Network;
 use super::servers::{Act, Which};
 use crate::harness::redis_at;
 
+/// How long an instance is stopped at most.
+const FROZEN: Duration = Duration::from_secs(30);
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -79,8 +82,9 @@ impl Torture {
             Fault::InstanceStopped => {
                 let pid = self.instances[self.random.usize(..self.instances.len())].pid();
                 onrush::servers::signal(pid, "STOP");
-                // Long enough for its leases to go to another.
-                tokio::time::sleep(pause * 2).await;
+                // Long enough for its leases to go to another; now and then for much longer.
+                let longer = self.random.u8(..8) == 0;
+                tokio::time::sleep(if longer { FROZEN } else { pause * 2 }).await;
                 onrush::servers::signal(pid, "CONT");
             }
             Fault::NetworkCut => self.network(Network::Cut, pause).await,

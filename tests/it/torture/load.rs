@@ -1,19 +1,22 @@
 //! Clients that never give up: each operation is sent with its key, to any instance, until its answer is
 //! final; all that was asked and answered is written down.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::harness::{User, day, key};
+use crate::harness::{User, at_once, day, key};
 
 /// A client waits so long for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An operation that has no final answer after this is a violation.
 const FINAL_MAX: Duration = Duration::from_secs(90);
+/// Newcomers who queue at once.
+const QUEUEING_MAX: usize = 60;
 /// Seats that everybody wants, and the others.
 const HOT_SEATS: u32 = 40;
 pub const SEATS: u32 = 4_000;
@@ -60,13 +63,14 @@ pub struct Target {
     pub urls: Vec<String>,
     pub http: reqwest::Client,
     pub history: History,
-    pub stop: AtomicBool,
+    /// When the faults were over.
+    pub stopped_at: OnceLock<Instant>,
 }
 
 impl Target {
     pub fn new(urls: Vec<String>) -> Arc<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Arc::new(Self { urls, http, history: History::default(), stop: AtomicBool::new(false) })
+        Arc::new(Self { urls, http, history: History::default(), stopped_at: OnceLock::new() })
     }
 
     /// A request to one of the instances.
@@ -132,19 +136,18 @@ impl Target {
         }
     }
 
-    /// The way of a buyer: queue, seat, and then he pays, gives it up or forgets it.
-    pub async fn buy(&self, user: &User, concert: &str) {
-        let Some(ticket) = self.enter(user, concert).await else { return };
+    /// The way of a buyer who is in: a seat, and then he pays, gives it up or forgets it.
+    pub async fn buy(&self, user: &User, concert: &str, ticket: &str) {
         for _ in 0..5 {
             let hot = fastrand::u32(..4) == 0;
             let seat = if hot { fastrand::u32(1..=HOT_SEATS) } else { fastrand::u32(HOT_SEATS + 1..SEATS) };
             let seats = if fastrand::bool() { vec![seat] } else { vec![seat, seat + 1] };
             let body = json!({"concertId": concert, "date": day(1), "seatNumbers": seats});
             let build = |_: &str| self.request(Method::POST, "/v1/reservations").json(&body);
-            let Some(held) = self.write(user, &ticket, What::Hold(seats), build).await else { return };
+            let Some(held) = self.write(user, ticket, What::Hold(seats), build).await else { return };
             match (held.status, held.body["code"].as_str().unwrap_or_default()) {
                 (201, _) => {
-                    return self.end(user, &ticket, held.body["reservationId"].as_str().unwrap()).await;
+                    return self.end(user, ticket, held.body["reservationId"].as_str().unwrap()).await;
                 }
                 (409, "seat_taken") => {}
                 _ => return self.history.violation(format!("a hold was refused: {held:?}")),
@@ -182,6 +185,36 @@ impl Target {
         }
     }
 
+    /// Joins, polls a few times, leaves: the place is the same all the while.
+    async fn visit(&self, user: &User, concert: &str) {
+        let path = format!("/v1/queues/{concert}/tickets");
+        let join = || self.request(Method::POST, &path).bearer_auth(&user.token);
+        let Some((status, place)) = self.settle("a join", join).await else { return };
+        let Some(mut ticket) = place["token"].as_str().map(str::to_owned) else {
+            return self.history.violation(format!("a join was refused: {status} {place}"));
+        };
+        let me = format!("{path}/me");
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(300..900))).await;
+            let poll = || self.request(Method::GET, &me).header("Queue-Token", &ticket);
+            let Some((status, polled)) = self.settle("a poll", poll).await else { return };
+            if status != 200 || polled["number"] != place["number"] {
+                return self
+                    .history
+                    .violation(format!("a visitor's place is gone: {place} {status} {polled}"));
+            }
+            if let Some(token) = polled["token"].as_str() {
+                ticket = token.to_owned();
+            }
+        }
+        let leave = || self.request(Method::DELETE, &me).header("Queue-Token", &ticket);
+        match self.settle("leaving", leave).await {
+            // An earlier try that got no answer may have been the one.
+            None | Some((204 | 410, _)) => {}
+            Some((status, body)) => self.history.violation(format!("leaving was refused: {status} {body}")),
+        }
+    }
+
     /// Joins and polls until in; a place must not get lost on the way.
     async fn enter(&self, user: &User, concert: &str) -> Option<String> {
         let path = format!("/v1/queues/{concert}/tickets");
@@ -192,13 +225,13 @@ impl Target {
             return None;
         }
         let (mut ticket, number) = (place["token"].as_str().unwrap().to_owned(), place["number"].clone());
-        let (me, until) = (format!("{path}/me"), Instant::now() + FINAL_MAX);
+        let me = format!("{path}/me");
         while place["status"] != "ACTIVE" {
-            if Instant::now() > until {
+            if self.stopped_at.get().is_some_and(|stopped| stopped.elapsed() > FINAL_MAX) {
                 self.history.violation(format!("place {number} was never let in: {place}"));
                 return None;
             }
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(place["pollAfterMs"].as_u64().unwrap_or(1_000))).await;
             let poll = || self.request(Method::GET, &me).header("Queue-Token", &ticket);
             let (status, polled) = self.settle("a poll", poll).await?;
             if status != 200 || polled["number"] != number {
@@ -214,24 +247,70 @@ impl Target {
     }
 }
 
+/// Who plays which part.
+pub struct Cast {
+    /// Few, so that their balances see much.
+    pub chargers: Vec<User>,
+    /// Each is in before the faults begin, and buys once: user, concert, ticket.
+    pub buyers: Vec<(User, String, String)>,
+    /// They queue while the faults go on. After each loss of Redis newcomers rest for 22 s, so few of them get
+    /// in before the faults are over; then all must.
+    pub newcomers: Vec<User>,
+    /// They join, look a few times whether their place is still theirs, and leave; again and again.
+    pub visitors: Vec<User>,
+}
+
+/// Lets buyers in, some at a time.
+pub async fn let_in(
+    target: &Arc<Target>,
+    users: Vec<User>,
+    concerts: &[String],
+) -> Vec<(User, String, String)> {
+    let mut inside = Vec::new();
+    for users in users.chunks(200) {
+        let entering = users.iter().cloned().enumerate().map(|(at, user)| {
+            let (target, concert) = (target.clone(), concerts[at % concerts.len()].clone());
+            async move { target.enter(&user, &concert).await.map(|ticket| (user, concert, ticket)) }
+        });
+        inside.extend(at_once(entering).await.into_iter().flatten());
+    }
+    inside
+}
+
 /// Starts operations at a rate, whatever becomes of them, until told to stop; then waits for all.
-pub async fn run(target: Arc<Target>, users: Vec<User>, concerts: Vec<String>, rate: u32) {
+pub async fn run(target: Arc<Target>, mut cast: Cast, concerts: Vec<String>, rate: u32) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut running = tokio::task::JoinSet::new();
-    // Each buyer buys once; chargers are few, so that their balances see much.
-    let (chargers, buyers) = users.split_at(users.len() / 20);
-    let mut next_buyer = buyers.iter();
-    while !target.stop.load(Ordering::Relaxed) {
+    let queueing = Arc::new(Semaphore::new(QUEUEING_MAX));
+    let visitors = Arc::new(Mutex::new(cast.visitors));
+    while target.stopped_at.get().is_none() {
         ticks.tick().await;
         let target = target.clone();
-        let buyer = if fastrand::u32(..10) == 0 { next_buyer.next() } else { None };
-        match buyer.cloned() {
-            Some(user) => {
-                let concert = concerts[fastrand::usize(..concerts.len())].clone();
-                running.spawn(async move { target.buy(&user, &concert).await });
+        match fastrand::u32(..100) {
+            0..5 if let Some((user, concert, ticket)) = cast.buyers.pop() => {
+                running.spawn(async move { target.buy(&user, &concert, &ticket).await });
             }
-            None => {
-                let user = chargers[fastrand::usize(..chargers.len())].clone();
+            5..7 if let Ok(place) = queueing.clone().try_acquire_owned()
+                && let Some(user) = cast.newcomers.pop() =>
+            {
+                let concert = concerts[fastrand::usize(..concerts.len())].clone();
+                running.spawn(async move {
+                    if let Some(ticket) = target.enter(&user, &concert).await {
+                        target.buy(&user, &concert, &ticket).await;
+                    }
+                    drop(place);
+                });
+            }
+            7..14 if let Some(user) = visitors.lock().unwrap().pop() => {
+                let concert = concerts[fastrand::usize(..concerts.len())].clone();
+                let visitors = visitors.clone();
+                running.spawn(async move {
+                    target.visit(&user, &concert).await;
+                    visitors.lock().unwrap().push(user);
+                });
+            }
+            _ => {
+                let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
                 running.spawn(async move { target.charge(&user, fastrand::i64(1..100)).await });
             }
         }

@@ -20,23 +20,27 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
 
 use crate::harness::{Client, Program, User, at_once, free_port};
 use faults::{ALL, Fault};
-use load::Target;
+use load::{Cast, Target};
 use proxy::Proxy;
-use servers::Servers;
+use servers::{Act, Servers, Which};
 
 const SECRET: &str = "a-secret-for-torture-and-nothing-else";
 const INSTANCES: usize = 2;
-/// Chargers and buyers at the start, and more for each fault; each buyer buys once.
-const USERS: usize = 4_000;
-const USERS_A_FAULT: usize = 100;
+const CHARGERS: usize = 200;
+/// Buyers, and more for each fault; each buys once.
+const BUYERS: usize = 500;
+const BUYERS_A_FAULT: usize = 40;
+const NEWCOMERS: usize = 2_000;
+const VISITORS: usize = 400;
 /// Whose charges show that every shard takes writes again.
 const PROBES: usize = 12;
 const CONCERTS: usize = 4;
 /// Operations begun a second; a purchase is several requests.
-const RATE: u32 = 350;
+const RATE: u32 = 450;
 /// A service that is not back after this is a violation.
 const BACK_MAX: Duration = Duration::from_secs(60);
 
@@ -159,6 +163,24 @@ impl Torture {
         self.ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect()
     }
 
+    /// Makes users, lets buyers in, starts the load; gives users whom nobody else uses.
+    async fn load(
+        &self,
+        target: &Arc<Target>,
+        concerts: &[String],
+        buyers: usize,
+    ) -> (Vec<User>, JoinHandle<()>) {
+        let mut users = self.users(CHARGERS + PROBES + VISITORS + buyers + NEWCOMERS).await;
+        let visitors = users.split_off(users.len() - VISITORS);
+        let chargers = users.split_off(users.len() - CHARGERS);
+        let probes = users.split_off(users.len() - PROBES);
+        let newcomers = users.split_off(buyers);
+        let cast =
+            Cast { chargers, newcomers, visitors, buyers: load::let_in(target, users, concerts).await };
+        let running = load::run(target.clone(), cast, concerts.to_vec(), RATE);
+        (probes, tokio::spawn(running))
+    }
+
     async fn users(&self, count: usize) -> Vec<User> {
         let (points, count) = (load::POINTS.to_string(), count.to_string());
         let made = self.command(&["load-users", "--count", &count, "--points", &points], 0).output().unwrap();
@@ -198,18 +220,17 @@ impl Torture {
 }
 
 /// A run: so many faults, one after the other, under load.
-async fn torture(seed: u64, count: usize, sabotage: Option<&'static str>) -> Report {
+async fn torture(seed: u64, kinds: &[Fault], count: usize, sabotage: Option<&'static str>) -> Report {
     let mut torture = Torture::start(seed, sabotage).await;
     let pool = PgPool::connect_lazy(&torture.servers.postgres_url).unwrap();
-    let mut users = torture.users(USERS + USERS_A_FAULT * count).await;
-    let (probes, concerts) = (users.split_off(users.len() - PROBES), torture.concerts(&pool).await);
+    let concerts = torture.concerts(&pool).await;
     let target = Target::new(torture.urls());
-    let load = tokio::spawn(load::run(target.clone(), users, concerts, RATE));
+    let (probes, load) = torture.load(&target, &concerts, BUYERS + BUYERS_A_FAULT * count).await;
     let (mut wrong, mut met, mut slowest) = (Vec::new(), BTreeMap::new(), Duration::ZERO);
     let mut order = Vec::new();
     for _ in 0..count {
         if order.is_empty() {
-            order = ALL.to_vec();
+            order = kinds.to_vec();
             torture.random.shuffle(&mut order);
         }
         let fault = order.pop().unwrap();
@@ -229,7 +250,7 @@ async fn torture(seed: u64, count: usize, sabotage: Option<&'static str>) -> Rep
         slowest = slowest.max(ended.elapsed());
         tokio::time::sleep(Duration::from_millis(torture.random.u64(200..1_000))).await;
     }
-    target.stop.store(true, Ordering::Relaxed);
+    target.stopped_at.set(Instant::now()).unwrap();
     load.await.unwrap();
     wrong.extend(end(&torture, &target, &pool).await);
     let rebuilds = sqlx::query_scalar("select sum(epoch - 1)::bigint from journal_cursor");
@@ -279,7 +300,7 @@ async fn faults_lose_nothing_and_double_nothing() {
     let (seed, count) = (setting("TORTURE_SEED", 1), setting("TORTURE_FAULTS", 16));
     println!("seed {seed}, {count} faults");
     let started = Instant::now();
-    let report = torture(seed, count as usize, None).await;
+    let report = torture(seed, ALL, count as usize, None).await;
     let rate = report.requests as f64 / started.elapsed().as_secs_f64();
     println!(
         "{} faults {:?}: {} requests ({rate:.0} a second), {} acknowledged, {} without an answer at first, \
@@ -298,4 +319,72 @@ async fn faults_lose_nothing_and_double_nothing() {
         report.wrong.len(),
         report.wrong.join("\n")
     );
+}
+
+/// Leases only save work: every instance writes and keeps every shard, and nothing goes wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_leases_two_writers_of_every_shard_do_no_harm() {
+    let report = torture(setting("TORTURE_SEED", 1), ALL, 8, Some("leases")).await;
+    assert!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));
+}
+
+/// Answers that do not wait for Postgres are lost with Redis, and the check says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_without_waiting_for_postgres_what_was_acknowledged_is_lost() {
+    let losses = [Fault::RedisFlushed, Fault::RedisCameBackEmpty];
+    let report = torture(setting("TORTURE_SEED", 1), &losses, 10, Some("acks")).await;
+    assert!(!report.wrong.is_empty(), "ten losses took nothing that was acknowledged");
+}
+
+/// A Redis that came back older takes joins until it is noticed, and gives numbers out twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_without_knowing_which_redis_answers_places_are_lost() {
+    let report = torture(setting("TORTURE_SEED", 1), &[Fault::RedisCameBackOlder], 10, Some("runs")).await;
+    assert!(!report.wrong.is_empty(), "ten older Redis did no harm");
+}
+
+/// Resident memory of a process, in MiB.
+fn resident_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
+}
+
+/// `TORTURE_AWAY_SECONDS` without Postgres, under load: durable writes are refused honestly, polls go on,
+/// memory stays bounded, and all drains afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_postgres_for_long_memory_is_bounded_and_polls_go_on() {
+    let away = Duration::from_secs(setting("TORTURE_AWAY_SECONDS", 10));
+    let mut torture = Torture::start(1, None).await;
+    let pool = PgPool::connect_lazy(&torture.servers.postgres_url).unwrap();
+    let concerts = torture.concerts(&pool).await;
+    let client = Client::new(&torture.urls()[0]);
+    let target = Target::new(torture.urls());
+    let (probes, load) = torture.load(&target, &concerts, BUYERS).await;
+    let ticket = client.join(&probes[0], &concerts[0]).await.text_of("token");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let pids: Vec<u32> = torture.instances.iter().map(Program::pid).collect();
+    let before: Vec<u64> = pids.iter().map(|pid| resident_mib(*pid)).collect();
+    torture.servers.perform(Act::Signal(Which::Postgres, "STOP")).await;
+    let (started, mut polls) = (Instant::now(), 0);
+    while started.elapsed() < away {
+        // A place that was let in and is polled stays: 200 each time.
+        let polled = client.try_poll(&concerts[0], &ticket).await.expect("polls are answered");
+        assert_eq!(polled.0, 200, "{}", polled.1);
+        polls += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after: Vec<u64> = pids.iter().map(|pid| resident_mib(*pid)).collect();
+    torture.servers.perform(Act::Signal(Which::Postgres, "CONT")).await;
+    assert!(torture.back().await.is_some(), "the service is back");
+    target.stopped_at.set(Instant::now()).unwrap();
+    load.await.unwrap();
+    let wrong = end(&torture, &target, &pool).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!(
+        "{polls} polls in {} s without Postgres; MiB before {before:?}, after {after:?}",
+        away.as_secs()
+    );
+    let grown = before.iter().zip(&after).map(|(before, after)| after.saturating_sub(*before)).max().unwrap();
+    assert!(grown < 200, "an instance has grown by {grown} MiB");
 }

@@ -1,0 +1,72 @@
+//! `onrush rebuild`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Target;
+use crate::app::{App, AppState};
+use crate::journal::rebuild;
+use crate::journal::table::cursor::{self, ShardState};
+use crate::redis::Shard;
+
+/// How long Redis may take to say which epoch it knows.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Rebuild shards from Postgres.
+#[derive(Args)]
+pub struct Rebuild {
+    /// Only this one (0, 1 …).
+    #[arg(long, value_name = "NUMBER")]
+    shard: Option<u16>,
+    /// Also shards that are fenced because Redis knows of more than Postgres has: believe Postgres. What only
+    /// Redis has is lost, and with it what clients were told since the backup.
+    #[arg(long)]
+    accept_postgres: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Rebuild {
+    /// Rebuilds; exits with 1 when a shard could not be.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        super::log("warn", "text")?;
+        let config = self.target.config()?;
+        super::runtime(1)?.block_on(async {
+            let app = App::connect(config).await?;
+            let asked: Vec<Shard> =
+                app.journal.shards.all().filter(|shard| self.shard.is_none_or(|n| n == shard.0)).collect();
+            anyhow::ensure!(!asked.is_empty(), "there is no such shard");
+            let mut failed = false;
+            for shard in asked {
+                let told = self.one(&app, shard).await?;
+                failed |= told.is_err();
+                println!("{shard} {}", told.unwrap_or_else(|why| why));
+            }
+            app.redis.close().await;
+            app.pool.close().await;
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        })
+    }
+
+    /// What became of one shard: good or bad news.
+    async fn one(&self, app: &AppState, shard: Shard) -> anyhow::Result<Result<String, String>> {
+        let mut found = cursor::one(&mut *app.pool.acquire().await?, shard).await?;
+        if found.state == ShardState::Fenced {
+            if !self.accept_postgres {
+                let why =
+                    format!("is fenced: {}; decide, then: onrush rebuild --accept-postgres", found.reason);
+                return Ok(Err(why));
+            }
+            let redis = app.journal.standing(shard, ANSWER_MAX).await?.epoch.unwrap_or(0);
+            rebuild::accept_postgres(&app.pool, shard, redis).await?;
+            found = cursor::one(&mut *app.pool.acquire().await?, shard).await?;
+        }
+        let why = "an operator asked for it";
+        match rebuild::rebuild(&app.journal, &app.pool, app.deployment, &found, why).await? {
+            true => Ok(Ok(format!("is rebuilt, in epoch {}", found.epoch + 1))),
+            false => Ok(Ok("is being rebuilt by another instance".into())),
+        }
+    }
+}
