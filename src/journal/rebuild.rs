@@ -34,8 +34,9 @@ pub async fn fence_off(pg: &mut PgConnection, seen: &Cursor, why: &str) -> Resul
     Ok(epoch)
 }
 
-/// An operator decides that a fenced shard goes on from what Postgres has, whatever Redis knows of later epochs.
-/// It is left as one whose rebuilder died: whoever looks after it, or the operator's command, rebuilds it.
+/// An operator decides that a fenced shard goes on from what Postgres has, whatever Redis knows of later
+/// epochs. It is left as one whose rebuilder died: whoever looks after it rebuilds it, or the operator's
+/// command does.
 pub async fn accept_postgres(pool: &PgPool, shard: Shard, redis_epoch: u64) -> Result<(), Error> {
     let mut pg = pool.acquire().await?;
     let mut tx = pg.begin().await?;

@@ -260,8 +260,8 @@ pub struct Cast {
     pub chargers: Vec<User>,
     /// Each is in before the faults begin, and buys once: user, concert, ticket.
     pub buyers: Vec<(User, String, String)>,
-    /// They queue while the faults go on. After each loss of Redis newcomers rest for 22 s, so few of them get
-    /// in before the faults are over; then all must.
+    /// They queue while the faults go on. After each loss of Redis newcomers rest for 22 s, so few of them
+    /// get in before the faults are over; then all must.
     pub newcomers: Vec<User>,
     /// They join, look a few times whether their place is still theirs, and leave; again and again.
     pub visitors: Vec<User>,
