@@ -110,6 +110,11 @@
 //! goes live. The ticket counter jumps by a million, so that numbers given before the loss never meet new
 //! ones; who comes with a ticket that Postgres had not seen yet is put back at his own number.
 //!
+//! A command line never outlives its connection, a new one is asked which run of which server it reaches, and
+//! keys say for which they were named (`redis::line`): a Redis that came back older is told nothing before it
+//! has been noticed. `tests/it/torture` plays all this on real servers under load, and compares what clients
+//! were told with what is there.
+//!
 //! # The rooms
 //!
 //! | room | what is in it |
