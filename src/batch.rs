@@ -36,6 +36,11 @@ where
         tokio::spawn(async move {
             let mut waiting = Vec::with_capacity(batch_max);
             while receiver.recv_many(&mut waiting, batch_max).await > 0 {
+                // Who asked may have given up while the last batch was under way.
+                waiting.retain(|(_, reply)| !reply.is_closed());
+                if waiting.is_empty() {
+                    continue;
+                }
                 let (questions, replies): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
                 deliver(answer(questions).await, replies);
             }

@@ -251,7 +251,10 @@ impl Journal {
     /// was used for something else is refused.
     pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
         let Some(scope) = request.scope() else { return Ok(Vec::new()) };
-        let mut steps = self.recall.ask(scope).await?;
+        // A Postgres that hangs answers batch by batch, each as late as it may: nobody waits for the whole line.
+        let asked = tokio::time::timeout(self.limits.ack_timeout, self.recall.ask(scope)).await;
+        let mut steps =
+            asked.map_err(|_| Error::unavailable("postgres does not say what keys were used"))??;
         steps.sort_by_key(|step| (step.op.op != request.op, step.op.step));
         match steps.first() {
             None => Ok(Vec::new()),

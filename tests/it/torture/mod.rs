@@ -117,6 +117,13 @@ impl Torture {
         self.folder.path().join(format!("instance-{at}.log"))
     }
 
+    /// The end of an instance's log.
+    fn last_words(&self, at: usize) -> String {
+        let log = std::fs::read_to_string(self.log(at)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().filter(|line| !line.contains("v1/users")).take(12).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
     fn spawn(&self, at: usize) -> Program {
         let mut command = self.command(&["serve"], at);
         if let Some(defence) = self.sabotage {
@@ -370,7 +377,7 @@ async fn without_postgres_for_long_memory_is_bounded_and_polls_go_on() {
     while started.elapsed() < away {
         // A place that was let in and is polled stays: 200 each time.
         let polled = client.try_poll(&concerts[0], &ticket).await.expect("polls are answered");
-        assert_eq!(polled.0, 200, "{}", polled.1);
+        assert_eq!(polled.0, 200, "{:?}: {} {}", started.elapsed(), polled.1, torture.last_words(0));
         polls += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
