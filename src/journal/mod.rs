@@ -251,7 +251,8 @@ impl Journal {
     /// was used for something else is refused.
     pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
         let Some(scope) = request.scope() else { return Ok(Vec::new()) };
-        // A Postgres that hangs answers batch by batch, each as late as it may: nobody waits for the whole line.
+        // A Postgres that hangs answers batch by batch, each as late as it may; nobody waits for the whole
+        // line.
         let asked = tokio::time::timeout(self.limits.ack_timeout, self.recall.ask(scope)).await;
         let mut steps =
             asked.map_err(|_| Error::unavailable("postgres does not say what keys were used"))??;
