@@ -18,7 +18,7 @@ if [ -z "${ONRUSH-}" ]; then
     ONRUSH="$(target_folder)/release/onrush"
 fi
 
-data=$(mktemp -d /tmp/onrush-load.XXXXXX)
+data=$(mktemp -d -t onrush-load.XXXXXX)
 demo=
 cleanup() {
     if [ -n "$demo" ]; then kill "$demo" 2>/dev/null && wait "$demo" || true; fi

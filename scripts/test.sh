@@ -19,7 +19,7 @@ need docker-compose has_compose
 need curl have curl
 need jq have jq
 need_build_and_servers
-work=$(mktemp -d /tmp/onrush-test.XXXXXX)
+work=$(mktemp -d -t onrush-test.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
 say "format"
@@ -35,14 +35,16 @@ onrush="$(target_folder)/debug/onrush"
 # Torture comes alone: what it does to its servers is noticed by whoever shares the machine.
 if have cargo-nextest; then
     suite=(cargo nextest run --locked -E 'not test(torture::)')
-    some=(cargo nextest run --locked --no-capture)
+    some=(cargo nextest run --locked)
+    aloud=("${some[@]}" --no-capture)
 else
     suite=(cargo test --locked -- --skip torture::)
-    some=(cargo test --locked --test it -- --nocapture)
+    some=(cargo test --locked --test it --)
+    aloud=("${some[@]}" --nocapture --test-threads 1)
 fi
 "$onrush" with-servers --data-dir "$work/servers" -- "${suite[@]}"
 say "torture, 40 faults"
-TORTURE_FAULTS=40 "${some[@]}" torture::
+TORTURE_FAULTS=40 "${aloud[@]}" torture::
 
 say "compose file, against the compose schema"
 export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check
@@ -54,9 +56,9 @@ ONRUSH="$onrush" scripts/load.sh smoke
 
 if [ $long = yes ]; then
     say "models, ten times the seeds"
-    MODEL_SEEDS=200000 "${some[@]}" models:: >/dev/null
+    MODEL_SEEDS=200000 "${some[@]}" models::
     say "torture, 200 faults"
-    TORTURE_FAULTS=200 TORTURE_SEED=2 "${some[@]}" torture::faults
+    TORTURE_FAULTS=200 TORTURE_SEED=2 "${aloud[@]}" torture::faults
     say "load, for a minute, release build"
     cargo build --release --locked
     ONRUSH="$(target_folder)/release/onrush" scripts/load.sh rate

@@ -177,6 +177,12 @@ impl App {
         }))
     }
 
+    /// Closes the connections to both servers.
+    pub async fn close(&self) {
+        self.redis.close().await;
+        self.pool.close().await;
+    }
+
     /// Compares Redis, Postgres and the books; a sentence for each difference.
     pub async fn verify(&self) -> Result<Vec<String>, Error> {
         crate::journal::verify::verify(&self.journal, &self.pool).await
@@ -316,7 +322,6 @@ pub async fn serve(app: AppState, listener: TcpListener, shutdown: impl Future<O
         tracing::warn!(running = app.tasks.len(), "some writes did not end in time");
     }
     background.end(&app).await;
-    app.redis.close().await;
-    app.pool.close().await;
+    app.close().await;
     tracing::info!("ended");
 }

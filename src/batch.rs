@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +19,7 @@ type Waiting<Q, A> = (Q, oneshot::Sender<Result<A, Arc<Error>>>);
 #[derive(Debug)]
 pub struct Batcher<Q, A> {
     sender: mpsc::Sender<Waiting<Q, A>>,
+    answer_max: Duration,
 }
 
 impl<Q, A> Batcher<Q, A>
@@ -26,8 +28,9 @@ where
     A: Send + 'static,
 {
     /// Starts the task, which ends when the batcher is dropped. `answer` gives one answer for each question,
-    /// in order; a batch holds at most `batch_max`.
-    pub fn spawn<F, Fut>(batch_max: usize, answer: F) -> Self
+    /// in order; a batch holds at most `batch_max`. A batch may take `answer_max`, and so may a question,
+    /// however many batches are before it.
+    pub fn spawn<F, Fut>(batch_max: usize, answer_max: Duration, answer: F) -> Self
     where
         F: Fn(Vec<Q>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Vec<A>, Error>> + Send,
@@ -42,19 +45,27 @@ where
                     continue;
                 }
                 let (questions, replies): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
-                deliver(answer(questions).await, replies);
+                let answers = tokio::time::timeout(answer_max, answer(questions)).await;
+                deliver(answers.unwrap_or_else(|_| Err(late())), replies);
             }
         });
-        Self { sender }
+        Self { sender, answer_max }
     }
 
     /// Asks and waits for the answer.
     pub async fn ask(&self, question: Q) -> Result<A, Error> {
         let (reply, answer) = oneshot::channel();
         let stopped = || Error::Unavailable(crate::error::Code::Draining, "the batcher has stopped".into());
-        self.sender.send((question, reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?.map_err(|error| copy(&error))
+        let asked = async {
+            self.sender.send((question, reply)).await.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?.map_err(|error| copy(&error))
+        };
+        tokio::time::timeout(self.answer_max, asked).await.unwrap_or_else(|_| Err(late()))
     }
+}
+
+fn late() -> Error {
+    Error::unavailable("a batch of questions was not answered in time")
 }
 
 fn deliver<A>(answers: Result<Vec<A>, Error>, replies: Vec<oneshot::Sender<Result<A, Arc<Error>>>>) {
@@ -89,9 +100,11 @@ fn copy(error: &Error) -> Error {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn each_question_gets_its_own_answer() {
-        let batcher = Batcher::spawn(7, async |questions: Vec<u64>| {
+        let batcher = Batcher::spawn(7, PATIENCE, async |questions: Vec<u64>| {
             tokio::task::yield_now().await;
             Ok(questions.into_iter().map(|question| question * 2).collect())
         });
@@ -103,7 +116,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_reaches_all_who_wait() {
-        let batcher: Batcher<u64, u64> = Batcher::spawn(7, async |_| Err(Error::unavailable("gone")));
+        let batcher: Batcher<u64, u64> =
+            Batcher::spawn(7, PATIENCE, async |_| Err(Error::unavailable("gone")));
         let asked = (0..3).map(|number| batcher.ask(number));
         assert!(futures::future::join_all(asked).await.iter().all(Result::is_err));
     }

@@ -45,8 +45,7 @@ impl LoadUsers {
             let background = schedule::Background::start_if_alone(&app).await?;
             print(&make(&app, self.count, self.points).await?)?;
             background.end(&app).await;
-            app.redis.close().await;
-            app.pool.close().await;
+            app.close().await;
             Ok(ExitCode::SUCCESS)
         })
     }

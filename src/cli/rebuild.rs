@@ -1,7 +1,6 @@
 //! `onrush rebuild`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -10,9 +9,6 @@ use crate::app::{App, AppState};
 use crate::journal::rebuild;
 use crate::journal::table::cursor::{self, ShardState};
 use crate::redis::Shard;
-
-/// How long Redis may take to say which epoch it knows.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Rebuild shards from Postgres.
 #[derive(Args)]
@@ -44,8 +40,7 @@ impl Rebuild {
                 failed |= told.is_err();
                 println!("{shard} {}", told.unwrap_or_else(|why| why));
             }
-            app.redis.close().await;
-            app.pool.close().await;
+            app.close().await;
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         })
     }
@@ -59,7 +54,7 @@ impl Rebuild {
                     format!("is fenced: {}; decide, then: onrush rebuild --accept-postgres", found.reason);
                 return Ok(Err(why));
             }
-            let redis = app.journal.standing(shard, ANSWER_MAX).await?.epoch.unwrap_or(0);
+            let redis = app.journal.standing(&app.journal.shards.known(shard).0, 0).await?.epoch.unwrap_or(0);
             rebuild::accept_postgres(&app.pool, shard, redis).await?;
             found = cursor::one(&mut *app.pool.acquire().await?, shard).await?;
         }

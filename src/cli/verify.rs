@@ -15,8 +15,7 @@ pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
     super::runtime(1)?.block_on(async {
         let app = App::connect(config).await?;
         let differences = app.verify().await?;
-        app.redis.close().await;
-        app.pool.close().await;
+        app.close().await;
         if differences.is_empty() {
             println!(
                 "verify: Redis, Postgres and the books agree in all {} shards",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Journal;
 use crate::error::Error;
-use crate::redis::Shard;
+use crate::redis::{Shard, keys};
 
 /// Keys that one SCAN looks at.
 const SCAN_COUNT: &str = "1000";
@@ -16,12 +16,15 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Looks through all keys once and unlinks those of older epochs than the one that lives: how many.
 pub async fn unlink(journal: &Journal) -> Result<usize, Error> {
     let (mut cursor, mut unlinked) = ("0".to_owned(), 0);
-    let pattern = journal.shards.pattern();
+    let pattern = keys::pattern(journal.shards.prefix());
     loop {
         let (next, keys) = journal.redis.scan(&cursor, &pattern, SCAN_COUNT).await?;
         let mut dead: BTreeMap<Shard, Vec<String>> = BTreeMap::new();
         for key in keys {
-            let Some((shard, epoch)) = journal.shards.read_key(&key) else { continue };
+            let Some((shard, epoch)) = keys::read(journal.shards.prefix(), &key) else { continue };
+            if shard.0 >= journal.shards.count() {
+                continue;
+            }
             let (space, lives) = journal.shards.known(shard);
             if lives && epoch < space.epoch {
                 dead.entry(shard).or_default().push(key);

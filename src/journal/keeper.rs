@@ -141,23 +141,16 @@ impl Keeper {
             return Ok(false);
         }
         let space = self.journal.shards.space(self.shard, cursor.epoch);
-        let script = store::Tick {
-            meta: space.meta(),
-            journal: store::journal(&space),
-            epoch: cursor.epoch,
-            clock: self.journal.clock.argument(),
-            cursor: cursor.seq,
-        };
-        let standing = Standing::read(&self.journal.redis.run(script, Duration::from_secs(1)).await?)?;
+        let standing = self.journal.standing(&space, cursor.seq).await?;
+        if cursor.state == ShardState::Rebuilding {
+            return self.open(&cursor, &standing).await;
+        }
         let verdict = match judge(&standing, &cursor, self.deployment, &self.journal.shards.redis_run()) {
             Verdict::Fine if position.broken => Verdict::Rebuild("the journal does not follow its chain"),
             verdict => verdict,
         };
         if verdict != Verdict::NotLive {
             self.not_live_since = None;
-        }
-        if cursor.state == ShardState::Rebuilding {
-            return self.open(&cursor, &standing).await;
         }
         self.measure(&standing, &cursor);
         match verdict {

@@ -54,8 +54,8 @@ use table::recall::{self, KeyScope, Recalled};
 
 /// Scopes that one look-up asks for.
 const RECALL_MAX: usize = 500;
-/// How long a look at a shard may take at the start.
-const FOREIGN_MAX: Duration = Duration::from_secs(2);
+/// How long a look at a shard may take.
+const STANDING_MAX: Duration = Duration::from_secs(1);
 /// Shards that are rebuilt at once; fewer than the pool has connections.
 const REBUILDS_MAX: usize = 3;
 
@@ -102,15 +102,9 @@ impl Journal {
         limits: Limits,
     ) -> Self {
         let asking = pool.clone();
-        let recall = Batcher::spawn(RECALL_MAX, move |scopes: Vec<KeyScope>| {
+        let recall = Batcher::spawn(RECALL_MAX, limits.ack_timeout, move |scopes: Vec<KeyScope>| {
             let pool = asking.clone();
-            async move {
-                // A Postgres that hangs must not gather up all who ask: nothing is written yet.
-                match tokio::time::timeout(limits.ack_timeout, recall::by_key(&pool, &scopes)).await {
-                    Ok(found) => found,
-                    Err(_) => Err(Error::unavailable("postgres does not say what keys were used")),
-                }
-            }
+            async move { recall::by_key(&pool, &scopes).await }
         });
         let acks = Arc::new(Acks::default());
         let rebuilding = Semaphore::new(REBUILDS_MAX);
@@ -120,7 +114,7 @@ impl Journal {
     /// Another deployment whose data are in this Redis, under the same prefix.
     pub async fn foreign(&self, deployment: Uuid) -> Result<Option<String>, Error> {
         for shard in self.shards.all() {
-            let standing = self.standing(shard, FOREIGN_MAX).await?;
+            let standing = self.standing(&self.shards.known(shard).0, 0).await?;
             if !standing.deployment.is_empty() && standing.deployment != deployment.to_string() {
                 return Ok(Some(standing.deployment));
             }
@@ -128,17 +122,16 @@ impl Journal {
         Ok(None)
     }
 
-    /// How a shard stands in Redis.
-    pub async fn standing(&self, shard: Shard, timeout: Duration) -> Result<store::Standing, Error> {
-        let space = self.shards.known(shard).0;
+    /// How a shard stands in Redis, beside the entry at `cursor`; an idle shard's clock moves on with it.
+    pub async fn standing(&self, space: &Space, cursor: u64) -> Result<store::Standing, Error> {
         let tick = store::Tick {
             meta: space.meta(),
-            journal: store::journal(&space),
+            journal: store::journal(space),
             epoch: space.epoch,
             clock: self.clock.argument(),
-            cursor: 0,
+            cursor,
         };
-        store::Standing::read(&self.redis.run(tick, timeout).await?)
+        store::Standing::read(&self.redis.run(tick, STANDING_MAX).await?)
     }
 
     /// Calls a script that journals nothing: a read, or a soft change. Once more when the epoch was stale.
@@ -251,11 +244,7 @@ impl Journal {
     /// was used for something else is refused.
     pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
         let Some(scope) = request.scope() else { return Ok(Vec::new()) };
-        // A Postgres that hangs answers batch by batch, each as late as it may; nobody waits for the whole
-        // line.
-        let asked = tokio::time::timeout(self.limits.ack_timeout, self.recall.ask(scope)).await;
-        let mut steps =
-            asked.map_err(|_| Error::unavailable("postgres does not say what keys were used"))??;
+        let mut steps = self.recall.ask(scope).await?;
         steps.sort_by_key(|step| (step.op.op != request.op, step.op.step));
         match steps.first() {
             None => Ok(Vec::new()),

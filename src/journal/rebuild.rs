@@ -42,9 +42,10 @@ pub async fn accept_postgres(pool: &PgPool, shard: Shard, redis_epoch: u64) -> R
     let mut tx = pg.begin().await?;
     let fenced = cursor::one(&mut tx, shard).await?;
     let epoch = fenced.epoch.max(redis_epoch);
-    if cursor::accept(&mut tx, shard, epoch).await? {
-        crate::queue::table::record_gaps(&mut tx, shard, epoch).await?;
+    if !cursor::accept(&mut tx, shard, epoch).await? {
+        return Ok(());
     }
+    crate::queue::table::record_gaps(&mut tx, shard, epoch).await?;
     tx.commit().await?;
     tracing::warn!(%shard, epoch, "an operator accepted what postgres has");
     Ok(())

@@ -55,18 +55,9 @@ impl Shards {
         Space::new(self.prefix.clone(), shard, epoch, self.server.load(Ordering::Acquire))
     }
 
-    /// What all keys of shards match.
-    pub fn pattern(&self) -> String {
-        format!("{}:{{s*", self.prefix)
-    }
-
-    /// Shard and epoch of a key that has both.
-    pub fn read_key(&self, key: &str) -> Option<(Shard, u64)> {
-        let rest = key.strip_prefix(&*self.prefix)?.strip_prefix(":{s")?;
-        let (shard, rest) = rest.split_once("}:")?;
-        let epoch = rest.split(':').next()?.parse().ok()?;
-        let shard = shard.parse().ok().filter(|shard| *shard < self.count())?;
-        Some((Shard(shard), epoch))
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The shard as far as this instance knows: its space, where it lives.

@@ -38,6 +38,18 @@ impl Key {
     }
 }
 
+/// What all keys of shards match under a prefix.
+pub fn pattern(prefix: &str) -> String {
+    format!("{prefix}:{{s*")
+}
+
+/// Shard and epoch of a key that has both.
+pub fn read(prefix: &str, key: &str) -> Option<(Shard, u64)> {
+    let rest = key.strip_prefix(prefix)?.strip_prefix(":{s")?;
+    let (shard, rest) = rest.split_once("}:")?;
+    Some((Shard(shard.parse().ok()?), rest.split(':').next()?.parse().ok()?))
+}
+
 /// A shard's number, 0..shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shard(pub u16);
@@ -109,6 +121,9 @@ mod tests {
             format!("onrush:{{s07}}:5:seats:{id}:state")
         );
         assert_eq!(space.meta().as_str(), "onrush:{s07}:meta");
+        assert_eq!(read("onrush", space.key("seats", &[&id]).as_str()), Some((Shard(7), 5)));
+        assert_eq!(read("onrush", space.meta().as_str()), None);
+        assert_eq!(read("other", space.key("seats", &[&id]).as_str()), None);
     }
 
     #[test]

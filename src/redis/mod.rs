@@ -1,9 +1,9 @@
 //! The only place that names the Redis client, so that it can be replaced.
 //!
 //! What must always hold: no command waits without a limit; a reconnection is tried for ever; a command whose
-//! answer did not come is an *unknown* outcome (the client sends what was in flight again after a
-//! reconnection, which is why every write script carries its operation); a script that Redis does not know is
-//! sent whole, once.
+//! answer did not come is an *unknown* outcome (whoever sends it again may have it twice, which is why every
+//! write script carries its operation); a command reaches the run of the server that its keys were named for,
+//! or nobody; a script that Redis does not know is sent whole, once.
 
 mod connection;
 pub mod keys;

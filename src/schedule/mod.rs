@@ -125,14 +125,7 @@ impl Background {
         let meta = app.journal.shards.space(shard, epoch).meta();
         app.redis.run(store::Fence { meta, epoch }, Duration::from_secs(1)).await?;
         let space = app.journal.shards.space(shard, epoch);
-        let tick = store::Tick {
-            meta: space.meta(),
-            journal: store::journal(&space),
-            epoch,
-            clock: app.clock.argument(),
-            cursor: 0,
-        };
-        let last = store::Standing::read(&app.redis.run(tick, Duration::from_secs(1)).await?)?.last;
+        let last = app.journal.standing(&space, 0).await?.last;
         if !queue::tick::is_journaled(app, &space).await? {
             return Err(Error::unavailable("something soft is not journaled"));
         }

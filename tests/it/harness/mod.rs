@@ -61,6 +61,12 @@ pub async fn redis_at(address: std::net::SocketAddr, command: &[&str]) -> String
     answer
 }
 
+/// A number from the environment, for runs longer than the usual one.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
 /// A fresh idempotency key.
 pub fn key() -> String {
     uuid::Uuid::new_v4().to_string()

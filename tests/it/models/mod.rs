@@ -18,10 +18,12 @@ mod waiting_room;
 
 use std::fmt::Debug;
 
+use crate::harness::setting;
+
 /// How many seeds a protocol must survive, and within how many an ablation must be caught; `MODEL_SEEDS`
 /// plays more.
 pub fn seeds() -> u64 {
-    std::env::var("MODEL_SEEDS").map_or(20_000, |seeds| seeds.parse().expect("MODEL_SEEDS is a number"))
+    setting("MODEL_SEEDS", 20_000)
 }
 
 /// Plays seeds until one is broken, and fails if none is: the defence that was taken out did nothing.

@@ -85,11 +85,12 @@ impl Target {
         let mut last = String::new();
         while Instant::now() < until {
             self.history.requests.fetch_add(1, Ordering::Relaxed);
-            let answer = match build().send().await {
-                Ok(answer) => (answer.status().as_u16(), answer.text().await.ok()),
-                Err(error) => (0, Some(error.to_string())),
+            // An answer that was cut off is none.
+            let answer = async {
+                let answer = build().send().await?;
+                Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.text().await?))
             };
-            let (status, text) = (answer.0, answer.1.unwrap_or_default());
+            let (status, text) = answer.await.unwrap_or_else(|error| (0, error.to_string()));
             let body: Value = serde_json::from_str(&text).unwrap_or_default();
             let again = status == 0 || status >= 502 || body["code"] == "idempotency_in_progress";
             if status == 500 {
@@ -111,12 +112,12 @@ impl Target {
         user: &User,
         ticket: &str,
         what: What,
-        build: impl Fn(&str) -> RequestBuilder,
+        build: impl Fn() -> RequestBuilder,
     ) -> Option<Done> {
         let (key, sent) = (key(), Instant::now());
         let name = format!("{what:?} of {}", user.id);
         let with_all = || {
-            let request = build(&key).bearer_auth(&user.token).header("Idempotency-Key", &key);
+            let request = build().bearer_auth(&user.token).header("Idempotency-Key", &key);
             if ticket.is_empty() { request } else { request.header("Queue-Token", ticket) }
         };
         let (status, body) = self.settle(&name, with_all).await?;
@@ -128,7 +129,7 @@ impl Target {
     /// Points for a user; always taken.
     pub async fn charge(&self, user: &User, amount: i64) {
         let path = format!("/v1/users/{}/points/charge", user.id);
-        let build = |_: &str| self.request(Method::POST, &path).json(&json!({"amount": amount}));
+        let build = || self.request(Method::POST, &path).json(&json!({"amount": amount}));
         if let Some(done) = self.write(user, "", What::Charge(amount), build).await
             && done.status != 201
         {
@@ -143,7 +144,7 @@ impl Target {
             let seat = if hot { fastrand::u32(1..=HOT_SEATS) } else { fastrand::u32(HOT_SEATS + 1..SEATS) };
             let seats = if fastrand::bool() { vec![seat] } else { vec![seat, seat + 1] };
             let body = json!({"concertId": concert, "date": day(1), "seatNumbers": seats});
-            let build = |_: &str| self.request(Method::POST, "/v1/reservations").json(&body);
+            let build = || self.request(Method::POST, "/v1/reservations").json(&body);
             let Some(held) = self.write(user, ticket, What::Hold(seats), build).await else { return };
             match (held.status, held.body["code"].as_str().unwrap_or_default()) {
                 (201, _) => {
@@ -160,7 +161,7 @@ impl Target {
         match fastrand::u32(..10) {
             0 => {}
             1 | 2 => {
-                let build = |_: &str| self.request(Method::DELETE, &path);
+                let build = || self.request(Method::DELETE, &path);
                 let what = What::Cancel(reservation.to_owned());
                 if let Some(done) = self.write(user, "", what, build).await
                     && done.status != 204
@@ -171,7 +172,7 @@ impl Target {
             _ => {
                 for _ in 0..10 {
                     let body = json!({"reservationId": reservation});
-                    let build = |_: &str| self.request(Method::POST, "/v1/payments").json(&body);
+                    let build = || self.request(Method::POST, "/v1/payments").json(&body);
                     let what = What::Pay(reservation.to_owned());
                     match self.write(user, ticket, what, build).await {
                         Some(done) if done.body["code"] == "payment_aborted" => {}

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Client, Program, User, at_once, free_port};
+use crate::harness::{Client, Program, User, at_once, free_port, setting};
 use faults::{ALL, Fault};
 use load::{Cast, Target};
 use proxy::Proxy;
@@ -296,10 +296,6 @@ async fn end(torture: &Torture, target: &Arc<Target>, pool: &PgPool) -> Vec<Stri
     let done = target.history.done.lock().unwrap().clone();
     wrong.extend(check::check(pool, &done).await);
     wrong
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ pub enum Network {
     Cut,
 }
 
-/// One direction of travel for all of an instance's connections to a server.
+/// All of an instance's connections to a server.
 pub struct Proxy {
     pub port: u16,
     network: watch::Sender<Network>,
@@ -37,9 +37,9 @@ impl Proxy {
         let (upstream, target) = watch::channel(upstream);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (whole, upstream) = (*state.borrow() != Network::Cut, *target.borrow());
+                let whole = *state.borrow() != Network::Cut;
                 if whole {
-                    tokio::spawn(carry(client, upstream, state.clone()));
+                    tokio::spawn(carry(client, target.clone(), state.clone()));
                 }
             }
         });
@@ -53,21 +53,21 @@ impl Proxy {
     /// New connections go elsewhere; those that are open are reset.
     pub fn redirect(&self, upstream: SocketAddr) {
         self.upstream.send_replace(upstream);
-        self.set(Network::Cut);
-        self.set(Network::Whole);
     }
 }
 
-async fn carry(client: TcpStream, upstream: SocketAddr, state: watch::Receiver<Network>) {
+async fn carry(client: TcpStream, mut target: watch::Receiver<SocketAddr>, state: watch::Receiver<Network>) {
+    let upstream = *target.borrow_and_update();
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let mut cut = state.clone();
-    // Either way's end, or a cut, ends both.
+    // Either way's end, a cut, or another target ends both.
     tokio::select! {
         () = pipe(from_client, to_server, state.clone()) => {}
         () = pipe(from_server, to_client, state) => {}
         _ = cut.wait_for(|network| *network == Network::Cut) => {}
+        _ = target.changed() => {}
     }
 }
 
