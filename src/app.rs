@@ -135,10 +135,10 @@ impl App {
         let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
         let redis = Redis::connect(&config.redis_url, composed, config.sabotage.trusts_any_redis()).await;
         let redis = Arc::new(redis.context("cannot connect to Redis (ONRUSH_REDIS_URL)")?);
-        let redis_run = check_redis(&redis).await?;
+        check_redis(&redis).await?;
         let tasks = TaskTracker::new();
         let shards = Arc::new(Shards::new(config.prefix.clone(), pool.clone(), shards));
-        shards.set_redis_run(redis_run);
+        shards.observe(&redis);
         shards.refresh().await?;
         let me = InstanceId::mint();
         let limits = Limits {
@@ -278,17 +278,22 @@ async fn check_migrations(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a server that is too old; tells which one it is.
-async fn check_redis(redis: &Redis) -> anyhow::Result<String> {
-    let server = redis.identity().await?;
-    let major: u32 = server.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-    if major < 7 {
-        bail!("Redis is {}, and 7.0 or newer is needed", server.version);
+/// Refuses servers that are too old.
+async fn check_redis(redis: &Redis) -> anyhow::Result<()> {
+    for (address, server) in redis.identities().await? {
+        let major: u32 = server.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        if major < 7 {
+            bail!("Redis is {} ({address}), and 7.0 or newer is needed", server.version);
+        }
+        if server.eviction != "noeviction" {
+            tracing::warn!(
+                address,
+                policy = server.eviction,
+                "redis may drop keys: set maxmemory-policy noeviction"
+            );
+        }
     }
-    if server.eviction != "noeviction" {
-        tracing::warn!(policy = server.eviction, "redis may drop keys: set maxmemory-policy noeviction");
-    }
-    Ok(server.fingerprint())
+    Ok(())
 }
 
 /// Serves on `listener` until `shutdown`, then drains and ends. Returns an error only when it cannot start.

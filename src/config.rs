@@ -20,7 +20,9 @@ pub struct Settings {
     /// Address to listen on.
     #[arg(long, env = "ONRUSH_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: String,
-    /// Redis (7.0 or newer): redis://user:password@host:port/database.
+    /// Redis (7.0 or newer): redis://user:password@host:port/database, or
+    /// redis-sentinel://host:port?sentinelServiceName=name, or redis-cluster://host:port; more nodes as
+    /// &node=host:port.
     #[arg(long, env = "ONRUSH_REDIS_URL", default_value = "", hide_env_values = true, value_name = "URL")]
     pub redis_url: String,
     /// Postgres (15 or newer): postgres://user:password@host:port/database.
@@ -258,7 +260,7 @@ impl Settings {
         demand(self.listen.parse::<SocketAddr>().is_ok(), {
             format!("ONRUSH_LISTEN is {:?}, not an address such as 0.0.0.0:8080", self.listen)
         });
-        let redis = ["redis://", "rediss://", "unix://", "redis-unix://"];
+        let redis = ["redis://", "unix://", "redis-sentinel://", "redis-cluster://"];
         demand(redis.iter().any(|scheme| self.redis_url.starts_with(scheme)), {
             "ONRUSH_REDIS_URL is missing or is not a redis:// URL".into()
         });

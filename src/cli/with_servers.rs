@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context;
 use clap::Args;
 
-use crate::servers::{Durability, Folder, Programs, free_port};
+use crate::servers::{Durability, Folder, Programs, RedisCluster, free_port};
 
 /// Run a command with a private Redis and Postgres.
 #[derive(Args)]
@@ -17,6 +17,9 @@ pub struct WithServers {
     /// Let Postgres sync every commit; without it a power failure may lose some.
     #[arg(long)]
     sync: bool,
+    /// Three Redis masters that share the slots, instead of one Redis.
+    #[arg(long)]
+    cluster: bool,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -28,16 +31,23 @@ impl WithServers {
         let programs = Programs::find()?;
         let folder = Folder::open(&self.data_dir)?;
         let durability = if self.sync { Durability::Synced } else { Durability::Unsynced };
-        let redis = folder.start_redis(&programs, free_port()?)?;
+        // Whichever runs, it ends with its guard.
+        let (redis_url, _redis, _cluster) = if self.cluster {
+            let cluster = RedisCluster::start(&folder, &programs, 3, false)?;
+            (cluster.url.clone(), None, Some(cluster))
+        } else {
+            let redis = folder.start_redis(&programs, free_port()?)?;
+            (redis.url.clone(), Some(redis), None)
+        };
         let postgres = folder.start_postgres(&programs, durability, free_port()?)?;
         let (program, args) = self.command.split_first().context("there is no command")?;
         let status = Command::new(program)
             .args(args)
-            .env("ONRUSH_REDIS_URL", &redis.url)
+            .env("ONRUSH_REDIS_URL", &redis_url)
             .env("ONRUSH_DATABASE_URL", &postgres.url)
             .status()
             .with_context(|| format!("cannot run {program}"))?;
-        drop((postgres, redis));
+        drop(postgres);
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Journal;
 use crate::error::Error;
-use crate::redis::{Shard, keys};
+use crate::redis::{ScanPlace, Shard, keys};
 
 /// Keys that one SCAN looks at.
 const SCAN_COUNT: &str = "1000";
@@ -15,13 +15,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks through all keys once and unlinks those of older epochs than the one that lives: how many.
 pub async fn unlink(journal: &Journal) -> Result<usize, Error> {
-    let (mut cursor, mut unlinked) = ("0".to_owned(), 0);
-    let pattern = keys::pattern(journal.shards.prefix());
-    loop {
-        let (next, keys) = journal.redis.scan(&cursor, &pattern, SCAN_COUNT).await?;
+    let (mut place, mut unlinked) = (ScanPlace::default(), 0);
+    let prefix = journal.shards.prefix();
+    let pattern = keys::pattern(prefix);
+    while let Some(keys) = journal.redis.scan(&mut place, &pattern, SCAN_COUNT).await? {
         let mut dead: BTreeMap<Shard, Vec<String>> = BTreeMap::new();
         for key in keys {
-            let Some((shard, epoch)) = keys::read(journal.shards.prefix(), &key) else { continue };
+            let Some((shard, epoch)) = keys::read(prefix, &key) else { continue };
             if shard.0 >= journal.shards.count() {
                 continue;
             }
@@ -35,10 +35,7 @@ pub async fn unlink(journal: &Journal) -> Result<usize, Error> {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             journal.redis.command("UNLINK", &keys).await?;
         }
-        if next == "0" {
-            return Ok(unlinked);
-        }
-        cursor = next;
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(unlinked)
 }

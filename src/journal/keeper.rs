@@ -145,10 +145,11 @@ impl Keeper {
         if cursor.state == ShardState::Rebuilding {
             return self.open(&cursor, &standing).await;
         }
-        let verdict = match judge(&standing, &cursor, self.deployment, &self.journal.shards.redis_run()) {
-            Verdict::Fine if position.broken => Verdict::Rebuild("the journal does not follow its chain"),
-            verdict => verdict,
-        };
+        let verdict =
+            match judge(&standing, &cursor, self.deployment, &self.journal.shards.redis_run(self.shard)) {
+                Verdict::Fine if position.broken => Verdict::Rebuild("the journal does not follow its chain"),
+                verdict => verdict,
+            };
         if verdict != Verdict::NotLive {
             self.not_live_since = None;
         }
@@ -165,7 +166,7 @@ impl Keeper {
     /// Postgres says otherwise meanwhile: of the epoch, or that it does not live though it is this server's.
     fn is_outdated(&self, cursor: &Cursor) -> bool {
         let (space, lives) = self.journal.shards.known(self.shard);
-        let here = cursor.redis_run == self.journal.shards.redis_run();
+        let here = cursor.redis_run == self.journal.shards.redis_run(self.shard);
         space.epoch > cursor.epoch || (cursor.state == ShardState::Live && here && !lives)
     }
 

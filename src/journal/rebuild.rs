@@ -82,7 +82,7 @@ pub async fn rebuild(
     {
         tracing::warn!(%shard, %error, "fencing the old epoch in redis");
     }
-    let redis_run = journal.redis.identity().await?.fingerprint();
+    let redis_run = journal.redis.identity(&old.meta()).await?.fingerprint();
     let space = journal.shards.space(shard, epoch);
     let items = load(journal, &mut pg, deployment, &space, is_tidy(found)).await?;
     let mut tx = pg.begin().await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::table::cursor::{self, Cursor, ShardState};
 use crate::error::Error;
-use crate::redis::{Shard, Space, server_number};
+use crate::redis::{Redis, Shard, Space, server_number};
 
 /// All shards of the deployment.
 pub struct Shards {
@@ -19,20 +19,27 @@ pub struct Shards {
     /// For each shard `epoch << 1 | live`.
     known: Vec<AtomicU64>,
     refreshed: Mutex<Instant>,
-    /// Which Redis server answers. An epoch lives on the server that it was opened on, and on no other: what
-    /// is soft has no other defence against a replica that lags, or a server that came back without its last
-    /// second.
-    redis_run: RwLock<String>,
+    /// For each shard which Redis server answers for it. An epoch lives on the server that it was opened on,
+    /// and on no other: what is soft has no other defence against a replica that lags, or a server that came
+    /// back without its last second.
+    servers: Vec<Server>,
+}
+
+/// A Redis server, as it answers for a shard.
+#[derive(Default)]
+struct Server {
+    /// Empty until it was asked.
+    run: RwLock<String>,
     /// The same as a number, for keys.
-    server: AtomicU64,
+    number: AtomicU64,
 }
 
 impl Shards {
     /// Knows nothing yet; [`refresh`](Self::refresh) asks Postgres.
     pub fn new(prefix: Arc<str>, pool: PgPool, count: u16) -> Self {
         let known = (0..count).map(|_| AtomicU64::new(0)).collect();
-        let refreshed = Mutex::new(Instant::now());
-        Self { prefix, pool, known, refreshed, redis_run: RwLock::default(), server: AtomicU64::new(0) }
+        let servers = (0..count).map(|_| Server::default()).collect();
+        Self { prefix, pool, known, refreshed: Mutex::new(Instant::now()), servers }
     }
 
     /// How many there are.
@@ -52,7 +59,8 @@ impl Shards {
 
     /// Names keys of a shard in an epoch.
     pub fn space(&self, shard: Shard, epoch: u64) -> Space {
-        Space::new(self.prefix.clone(), shard, epoch, self.server.load(Ordering::Acquire))
+        let number = self.server(shard).number.load(Ordering::Acquire);
+        Space::new(self.prefix.clone(), shard, epoch, number)
     }
 
     /// What all keys begin with.
@@ -81,7 +89,7 @@ impl Shards {
 
     /// Takes note of a cursor; an older epoch never replaces a newer one.
     pub fn learn(&self, cursor: &Cursor) {
-        let live = cursor.state == ShardState::Live && cursor.redis_run == self.redis_run();
+        let live = cursor.state == ShardState::Live && cursor.redis_run == self.redis_run(cursor.shard);
         let new = cursor.epoch << 1 | u64::from(live);
         let known = &self.known[usize::from(cursor.shard.0)];
         let update = |old: u64| (cursor.epoch >= old >> 1).then_some(new);
@@ -93,19 +101,26 @@ impl Shards {
         }
     }
 
-    /// Which Redis server answers; empty until one was asked.
-    pub fn redis_run(&self) -> String {
-        self.redis_run.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn server(&self, shard: Shard) -> &Server {
+        &self.servers[usize::from(shard.0)]
     }
 
-    /// Another server may answer now: no shard is known to live until Postgres says that it lives there.
-    pub fn set_redis_run(&self, run: String) {
-        let mut known = self.redis_run.write().unwrap_or_else(PoisonError::into_inner);
-        if *known != run {
-            self.server.store(server_number(&run), Ordering::Release);
-            *known = run;
-            for known in &self.known {
-                known.fetch_and(!1, Ordering::AcqRel);
+    /// Which Redis server answers for a shard; empty until one was reached.
+    pub fn redis_run(&self, shard: Shard) -> String {
+        self.server(shard).run.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of whom commands for each shard reach. Where that is another server than before, the shard
+    /// is not known to live until Postgres says that it lives there.
+    pub fn observe(&self, redis: &Redis) {
+        for shard in self.all() {
+            let Some(reached) = redis.reaches(&self.space(shard, 0).meta()) else { continue };
+            let (run, server) = (reached.fingerprint(), self.server(shard));
+            let mut known = server.run.write().unwrap_or_else(PoisonError::into_inner);
+            if *known != run {
+                server.number.store(server_number(&run), Ordering::Release);
+                *known = run;
+                self.known[usize::from(shard.0)].fetch_and(!1, Ordering::AcqRel);
             }
         }
     }

@@ -10,7 +10,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// Asks both servers; a dead pool must not make this hang.
 pub async fn readiness(app: &App) -> Readiness {
-    let redis = tokio::time::timeout(ANSWER_MAX, app.redis.identity()).await;
+    let redis = tokio::time::timeout(ANSWER_MAX, app.redis.identities()).await;
     let redis = matches!(redis, Ok(Ok(_)));
     let postgres = tokio::time::timeout(ANSWER_MAX, app.journal.shards.refresh()).await;
     let postgres = matches!(postgres, Ok(Ok(())));

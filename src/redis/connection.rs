@@ -1,65 +1,55 @@
-//! Connections: one for commands, one for the blocking reader, one for messages.
+//! The client: routes each command to the server that its key was named for, or to nobody.
 //!
-//! More connections for commands make it slower, not faster: every script call flushes the socket by itself.
+//! One connection for commands to each server, one for the blocking reader, one for messages. More
+//! connections for commands make it slower, not faster: every script call flushes the socket by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy};
-use fred::types::config::{Options, ReconnectError};
+use fred::types::config::ServerConfig;
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
 use tokio::sync::{broadcast, watch};
 
+use super::cluster::Cluster;
 use super::line::{Line, Lines};
-use super::{Key, RedisError, Reply, Script, Scripts, Source};
+use super::server::{self, COMMAND_TIMEOUT, ServerIdentity, away, builder, send};
+use super::streams::{self, Streams};
+use super::{Key, RedisError, Reply, Script, Scripts, Source, keys};
 use crate::metrics;
 
-/// How long a command may take, unless the call says otherwise.
-const COMMAND_TIMEOUT: Duration = Duration::from_millis(300);
-/// Commands that may wait in the client while the connection is busy.
-const COMMAND_BUFFER_MAX: usize = 10_000;
-/// Messages that may wait in the subscriber before the oldest are dropped; acknowledgements are hints.
-const MESSAGES_MAX: usize = 10_000;
-/// The kernel gives a connection up when what was sent stays unconfirmed for so long.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Tries of a script whose slot is half-moved.
 const TRYAGAIN_MAX: u32 = 5;
+/// Pause between two looks at streams of a cluster, where one call cannot wait for all.
+const LOOK_EVERY: Duration = Duration::from_millis(3);
 
-/// Which server answers: both change when it restarts or when another takes over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerIdentity {
-    /// `run_id`: changes with every start.
-    pub run: String,
-    /// `master_replid`: changes with every fail-over.
-    pub replication: String,
-    /// `redis_version`.
-    pub version: String,
-    /// `maxmemory_policy`.
-    pub eviction: String,
+/// Who answers.
+enum Servers {
+    /// One server: as the URL says, or as the sentinels say. Streams are read on a connection of its own.
+    One { lines: Arc<Lines>, reader: Client },
+    /// The masters of a cluster.
+    Cluster(Arc<Cluster>),
 }
 
-impl ServerIdentity {
-    /// What an epoch is bound to: another run or another replication history is another Redis.
-    pub fn fingerprint(&self) -> String {
-        format!("{}/{}", self.run, self.replication)
+/// How far a walk through all keys has come.
+#[derive(Debug)]
+pub struct ScanPlace {
+    node: usize,
+    cursor: String,
+}
+
+impl Default for ScanPlace {
+    fn default() -> Self {
+        Self { node: 0, cursor: "0".into() }
     }
-}
-
-/// One entry of a stream: its id and its fields as sent.
-#[derive(Clone, Debug)]
-pub struct StreamEntry {
-    /// `<epoch>-<seq>`.
-    pub id: String,
-    /// Field, value, field, value …
-    pub fields: Vec<String>,
 }
 
 /// The client.
 pub struct Redis {
-    lines: Arc<Lines>,
-    reader: Client,
+    servers: Servers,
     subscriber: SubscriberClient,
+    changed: watch::Sender<u64>,
     scripts: Arc<Scripts>,
     /// Always false, but in a negative control: the command line reconnects by itself, and keys of another
     /// run are sent all the same.
@@ -67,30 +57,54 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects, or says why not. `url` as `redis://[user:password@]host:port[/db]` or `unix:///path`.
+    /// Connects, or says why not. `url` as `redis://[user:password@]host:port[/db]`, `unix:///path`,
+    /// `redis-sentinel://host:port?sentinelServiceName=name[&node=host:port …]` or
+    /// `redis-cluster://host:port[?node=host:port …]`.
     pub async fn connect(url: &str, scripts: Arc<Scripts>, trusts_any: bool) -> Result<Self, RedisError> {
-        let config = Config::from_url(url).map_err(|error| RedisError::Away(error.to_string()))?;
-        let once = builder(config.clone());
-        let mut builder = builder(config);
-        builder.set_policy(ReconnectPolicy::new_exponential(0, 20, 1_000, 2));
-        let lines = Lines::open(if trusts_any { builder.clone() } else { once }).await?;
-        let away = |error: fred::error::Error| RedisError::Away(error.to_string());
-        let reader = builder.build().map_err(away)?;
-        let subscriber = builder.build_subscriber_client().map_err(away)?;
-        reader.init().await.map_err(away)?;
+        let config = Config::from_url(url).map_err(away)?;
+        let changed = watch::channel(0).0;
+        let mut lasting = builder(config.clone());
+        lasting.set_policy(ReconnectPolicy::new_exponential(0, 20, 1_000, 2));
+        let servers = match &config.server {
+            ServerConfig::Clustered { hosts, .. } => {
+                let hosts = hosts.clone();
+                Servers::Cluster(Cluster::open(config, hosts, changed.clone()).await?)
+            }
+            _ => Self::open_one(config, &lasting, changed.clone(), trusts_any).await?,
+        };
+        let subscriber = lasting.build_subscriber_client().map_err(away)?;
         subscriber.init().await.map_err(away)?;
         // Subscribes again after a reconnection; it ends with the client.
         drop(subscriber.manage_subscriptions());
-        Ok(Self { lines, reader, subscriber, scripts, trusts_any })
+        Ok(Self { servers, subscriber, changed, scripts, trusts_any })
+    }
+
+    async fn open_one(
+        config: Config,
+        lasting: &Builder,
+        changed: watch::Sender<u64>,
+        trusts_any: bool,
+    ) -> Result<Servers, RedisError> {
+        let commands = if trusts_any { lasting.clone() } else { builder(config) };
+        let lines = Lines::open(commands, changed).await?;
+        if lines.line()?.identity.mode == "cluster" {
+            return Err(RedisError::Away("it is a node of a cluster: use redis-cluster://".into()));
+        }
+        let reader = lasting.build().map_err(away)?;
+        reader.init().await.map_err(away)?;
+        Ok(Servers::One { lines, reader })
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.lines.end().await;
-        for closing in [self.reader.quit().await, self.subscriber.quit().await] {
-            if let Err(error) = closing {
-                tracing::debug!(%error, "closing a redis connection");
-            }
+        for (_, lines) in self.nodes() {
+            lines.end().await;
+        }
+        if let Servers::One { reader, .. } = &self.servers {
+            drop(reader.quit().await);
+        }
+        if let Err(error) = self.subscriber.quit().await {
+            tracing::debug!(%error, "closing a redis connection");
         }
     }
 
@@ -138,7 +152,14 @@ impl Redis {
         let script = self.scripts.get(source.name);
         let script =
             script.ok_or_else(|| RedisError::Broken(format!("script {} is not loaded", source.name)))?;
-        let line = self.line()?;
+        let lines = self.lines_of(keys.first().map(Key::as_str).unwrap_or_default())?;
+        let line = lines.line()?;
+        // One script, one slot.
+        if cfg!(debug_assertions)
+            && keys.iter().any(|key| keys::tag(key.as_str()) != keys::tag(keys[0].as_str()))
+        {
+            return Err(RedisError::Broken(format!("{}: keys of two slots: {keys:?}", source.name)));
+        }
         // Named for another run of the server: what it was named by says nothing about this one.
         if !self.trusts_any && keys.iter().any(|key| ![0, line.server].contains(&key.server())) {
             return Err(RedisError::Away("another redis answers now".into()));
@@ -158,137 +179,204 @@ impl Redis {
                 Err(RedisError::Refused(why)) if why.starts_with("TRYAGAIN") => {
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=4) << attempt)).await;
                 }
+                Err(RedisError::Refused(why)) => {
+                    self.refused(&why);
+                    return Err(RedisError::Refused(why));
+                }
                 answer => return answer.and_then(Reply::read),
             }
         }
         Err(RedisError::Refused("TRYAGAIN: the slot is being moved".into()))
     }
 
-    fn line(&self) -> Result<Arc<Line>, RedisError> {
-        self.lines.current().ok_or_else(|| RedisError::Away("not connected".into()))
+    /// Where a refusal says that another answers for a slot, who does is asked.
+    fn refused(&self, why: &str) {
+        let elsewhere = ["MOVED", "ASK", "CLUSTERDOWN", "READONLY"];
+        if let Servers::Cluster(cluster) = &self.servers
+            && elsewhere.iter().any(|word| why.starts_with(word))
+        {
+            tracing::debug!(why, "the cluster answers from elsewhere");
+            cluster.look_soon();
+        }
     }
 
-    /// Any other command, by name; the key, if any, is the first argument.
+    fn lines_of(&self, key: &str) -> Result<Arc<Lines>, RedisError> {
+        match &self.servers {
+            Servers::One { lines, .. } => Ok(lines.clone()),
+            Servers::Cluster(cluster) => cluster.lines_of(key),
+        }
+    }
+
+    /// All servers, with their addresses.
+    fn nodes(&self) -> Vec<(String, Arc<Lines>)> {
+        match &self.servers {
+            Servers::One { lines, .. } => vec![("redis".into(), lines.clone())],
+            Servers::Cluster(cluster) => {
+                cluster.nodes().into_iter().map(|(server, lines)| (server.to_string(), lines)).collect()
+            }
+        }
+    }
+
+    /// Any other command, by name; the key is the first argument.
     pub async fn command(&self, command: &'static str, args: &[&str]) -> Result<Value, RedisError> {
-        let args = args.iter().map(|arg| Value::from(*arg)).collect();
-        send(
-            &self.line()?.client,
-            CustomCommand::new_static(command, ClusterHash::FirstKey, false),
-            args,
-            COMMAND_TIMEOUT,
-        )
-        .await
+        let line = self.lines_of(args.first().copied().unwrap_or_default())?.line()?;
+        let answer =
+            server::ask(&line.client, command, args.iter().map(|arg| Value::from(*arg)).collect()).await;
+        if let Err(RedisError::Refused(why)) = &answer {
+            self.refused(why);
+        }
+        answer
     }
 
-    /// One step through all keys that match: where it goes on (`0` at the end), and the keys found.
+    /// One step through all keys that match, on every server; `None` at the end.
     pub async fn scan(
         &self,
-        cursor: &str,
+        place: &mut ScanPlace,
         pattern: &str,
         count: &str,
-    ) -> Result<(String, Vec<String>), RedisError> {
-        let answer = self.command("SCAN", &[cursor, "MATCH", pattern, "COUNT", count]).await?;
-        let shape = || RedisError::Broken("SCAN answered in another shape".into());
-        let Value::Array(pair) = answer else { return Err(shape()) };
-        let [next, keys] = <[Value; 2]>::try_from(pair).map_err(|_| shape())?;
-        let keys = keys.into_array().into_iter().filter_map(Value::into_string).collect();
-        Ok((next.into_string().ok_or_else(shape)?, keys))
+    ) -> Result<Option<Vec<String>>, RedisError> {
+        let Some((_, lines)) = self.nodes().into_iter().nth(place.node) else { return Ok(None) };
+        let (next, keys) = scan_step(&*lines.line()?, &place.cursor, pattern, count).await?;
+        if next == "0" {
+            place.node += 1;
+        }
+        place.cursor = next;
+        Ok(Some(keys))
     }
 
-    /// New entries of several streams of one server, after the given ids; waits up to `block` for the first.
+    /// New entries of several streams, after the given ids; waits up to `block` for the first.
     pub async fn read_streams(
         &self,
         cursors: &[(String, String)],
         count: usize,
         block: Duration,
-    ) -> Result<Vec<(String, Vec<StreamEntry>)>, RedisError> {
-        let mut args: Vec<Value> = vec![
-            "COUNT".into(),
-            (count as i64).into(),
-            "BLOCK".into(),
-            (block.as_millis().max(1) as i64).into(),
-            "STREAMS".into(),
-        ];
-        args.extend(cursors.iter().map(|(key, _)| Value::from(key.as_str())));
-        args.extend(cursors.iter().map(|(_, id)| Value::from(id.as_str())));
+    ) -> Result<Streams, RedisError> {
+        let Servers::One { reader, .. } = &self.servers else {
+            return self.look_at_streams(cursors, count, block).await;
+        };
+        let args = streams::request(cursors, count, Some(block.as_millis() as i64));
         let command = CustomCommand::new_static("XREAD", ClusterHash::Offset(5), true);
-        let answer = send(&self.reader, command, args, block + COMMAND_TIMEOUT).await?;
-        if matches!(answer, Value::Null) {
-            return Ok(Vec::new());
-        }
-        streams(answer).ok_or_else(|| RedisError::Broken("XREAD answered in another shape".into()))
+        streams::read(send(reader, command, args, block + COMMAND_TIMEOUT).await?)
     }
 
-    /// Sends a message to whoever listens; nobody may.
+    /// In a cluster one call reads one slot, so it looks at all and looks again. What cannot be read now does
+    /// not hold up the others.
+    async fn look_at_streams(
+        &self,
+        cursors: &[(String, String)],
+        count: usize,
+        block: Duration,
+    ) -> Result<Streams, RedisError> {
+        let until = Instant::now() + block;
+        loop {
+            let looks = cursors.iter().map(|cursor| self.look_at_stream(cursor, count));
+            let (mut found, mut failed) = (Vec::new(), None);
+            for look in futures::future::join_all(looks).await {
+                match look {
+                    Ok(streams) => found.extend(streams),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                return failed.map_or(Ok(found), Err);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look_at_stream(&self, cursor: &(String, String), count: usize) -> Result<Streams, RedisError> {
+        let line = self.lines_of(&cursor.0)?.line()?;
+        let args = streams::request(std::slice::from_ref(cursor), count, None);
+        streams::read(server::ask(&line.client, "XREAD", args).await?)
+    }
+
+    /// Sends a message to whoever listens; nobody may. In a cluster every node carries it to all.
     pub async fn publish(&self, channel: &str, message: String) -> Result<(), RedisError> {
-        let args = vec![Value::from(channel), Value::from(message)];
-        let command = CustomCommand::new_static("PUBLISH", ClusterHash::Random, false);
-        send(&self.line()?.client, command, args, COMMAND_TIMEOUT).await.map(drop)
+        let line = self.nodes().into_iter().find_map(|(_, lines)| lines.current());
+        let line = line.ok_or_else(|| RedisError::Away("not connected".into()))?;
+        server::ask(&line.client, "PUBLISH", vec![Value::from(channel), Value::from(message)]).await.map(drop)
     }
 
     /// Listens to a channel; subscribed again after each reconnection.
     pub async fn subscribe(&self, channel: &str) -> Result<broadcast::Receiver<Message>, RedisError> {
         let messages = self.subscriber.message_rx();
-        let subscribed = self.subscriber.subscribe(channel.to_owned()).await;
-        subscribed.map_err(|error| RedisError::Away(error.to_string()))?;
+        self.subscriber.subscribe(channel.to_owned()).await.map_err(away)?;
         Ok(messages)
     }
 
-    /// Fires each time the command connection is another: the server may be, too.
+    /// Fires each time a command connection is another or lost: the server may be another, too.
     pub fn reconnections(&self) -> watch::Receiver<u64> {
-        self.lines.changes()
+        self.changed.subscribe()
     }
 
-    /// Whether commands can be sent now.
-    pub fn is_connected(&self) -> bool {
-        self.lines.current().is_some()
+    /// Whom commands for a key reach, as that server said when it was connected to.
+    pub fn reaches(&self, key: &Key) -> Option<ServerIdentity> {
+        Some(self.lines_of(key.as_str()).ok()?.current()?.identity.clone())
     }
 
-    /// Whom the command connection reaches, as it said when it was opened.
-    pub fn reaches(&self) -> Option<ServerIdentity> {
-        self.lines.current().map(|line| line.identity.clone())
+    /// Asks who answers for a key.
+    pub async fn identity(&self, key: &Key) -> Result<ServerIdentity, RedisError> {
+        self.lines_of(key.as_str())?.identity().await
     }
 
-    /// Asks who answers. A server that became another in its run (a fail-over) is reached by a new line.
-    pub async fn identity(&self) -> Result<ServerIdentity, RedisError> {
-        let line = self.line()?;
-        let identity = identity_of(&line.client).await?;
-        if identity != line.identity {
-            drop(line.client.quit().await);
-            return Err(RedisError::Away("redis became another".into()));
+    /// Asks every server who it is, by address.
+    pub async fn identities(&self) -> Result<Vec<(String, ServerIdentity)>, RedisError> {
+        let nodes = self.nodes();
+        let asked =
+            nodes.into_iter().map(|(address, lines)| async move { Ok((address, lines.identity().await?)) });
+        futures::future::try_join_all(asked).await
+    }
+
+    /// Asks every server whether it is there, and opens new connections to one that is silent for long. The
+    /// servers that do not answer.
+    pub async fn check(&self) -> Vec<(String, RedisError)> {
+        let nodes = self.nodes();
+        let checks = nodes.into_iter().map(|(address, lines)| async move { (address, lines.check().await) });
+        let mut silent = Vec::new();
+        for (address, answer) in futures::future::join_all(checks).await {
+            match answer {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.reconnect().await;
+                    silent.push((address, RedisError::Away("silent for long: connecting again".into())));
+                }
+                Err(error) => silent.push((address, error)),
+            }
         }
-        Ok(identity)
+        silent
     }
 
-    /// Closes and opens all connections; the way out when a server takes frames and never answers.
-    pub async fn reconnect(&self) {
-        self.lines.close().await;
-        let (reader, subscriber) =
-            tokio::join!(self.reader.force_reconnection(), self.subscriber.force_reconnection());
+    /// The reader and the subscriber reach a server that is silent as little as the command line does.
+    async fn reconnect(&self) {
+        let reader = async {
+            match &self.servers {
+                Servers::One { reader, .. } => reader.force_reconnection().await,
+                Servers::Cluster(_) => Ok(()),
+            }
+        };
+        let (reader, subscriber) = tokio::join!(reader, self.subscriber.force_reconnection());
         for error in [reader, subscriber].into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "forcing a redis reconnection");
         }
     }
 }
 
-/// The client's defaults never reconnect, never time out and buffer without bound: all are set here.
-fn builder(config: Config) -> Builder {
-    let mut builder = Builder::from_config(config);
-    builder
-        .with_connection_config(|connection| {
-            connection.connection_timeout = Duration::from_secs(2);
-            connection.internal_command_timeout = Duration::from_secs(2);
-            connection.max_command_buffer_len = COMMAND_BUFFER_MAX;
-            connection.tcp.user_timeout = Some(TCP_USER_TIMEOUT);
-            connection.tcp.nodelay = Some(true);
-            connection.reconnect_errors =
-                vec![ReconnectError::ClusterDown, ReconnectError::Loading, ReconnectError::ReadOnly];
-        })
-        .with_performance_config(|performance| {
-            performance.default_command_timeout = COMMAND_TIMEOUT;
-            performance.broadcast_channel_capacity = MESSAGES_MAX;
-        });
-    builder
+async fn scan_step(
+    line: &Line,
+    cursor: &str,
+    pattern: &str,
+    count: &str,
+) -> Result<(String, Vec<String>), RedisError> {
+    let args = [cursor, "MATCH", pattern, "COUNT", count].map(Value::from).to_vec();
+    let answer = server::ask(&line.client, "SCAN", args).await?;
+    let shape = || RedisError::Broken("SCAN answered in another shape".into());
+    let Value::Array(pair) = answer else { return Err(shape()) };
+    let [next, keys] = <[Value; 2]>::try_from(pair).map_err(|_| shape())?;
+    let keys = keys.into_array().into_iter().filter_map(Value::into_string).collect();
+    Ok((next.into_string().ok_or_else(shape)?, keys))
 }
 
 async fn eval(
@@ -298,85 +386,4 @@ async fn eval(
     timeout: Duration,
 ) -> Result<Value, RedisError> {
     send(client, CustomCommand::new_static(command, ClusterHash::Offset(2), false), args, timeout).await
-}
-
-/// Asks a server who it is.
-pub async fn identity_of(client: &Client) -> Result<ServerIdentity, RedisError> {
-    let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-    let info = send(client, command, Vec::new(), COMMAND_TIMEOUT).await?.into_string().unwrap_or_default();
-    let field = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().to_owned()
-    };
-    Ok(ServerIdentity {
-        run: field("run_id"),
-        replication: field("master_replid"),
-        version: field("redis_version"),
-        eviction: field("maxmemory_policy"),
-    })
-}
-
-async fn send(
-    client: &Client,
-    command: CustomCommand,
-    args: Vec<Value>,
-    timeout: Duration,
-) -> Result<Value, RedisError> {
-    use fred::error::ErrorKind;
-    if !client.is_connected() {
-        return Err(RedisError::Away("not connected".into()));
-    }
-    let client = client.with_options(&Options { timeout: Some(timeout), ..Options::default() });
-    client.custom(command, args).await.map_err(|error| match error.kind() {
-        ErrorKind::Backpressure | ErrorKind::Routing | ErrorKind::Config => {
-            RedisError::Away(error.to_string())
-        }
-        ErrorKind::Timeout | ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Protocol => {
-            RedisError::Unknown(error.to_string())
-        }
-        // The client gave up sending it again; an earlier time it may have run.
-        ErrorKind::Unknown if error.details().starts_with("Too many failed") => {
-            RedisError::Unknown(error.to_string())
-        }
-        _ => server_error(error.details()),
-    })
-}
-
-/// What the server itself answered. A script that failed says so with its name; all else was refused whole.
-fn server_error(details: &str) -> RedisError {
-    if details.starts_with("ERR") && details.contains("script") {
-        RedisError::Broken(details.to_owned())
-    } else {
-        RedisError::Refused(details.to_owned())
-    }
-}
-
-fn streams(answer: Value) -> Option<Vec<(String, Vec<StreamEntry>)>> {
-    let pairs: Vec<(Value, Value)> = match answer {
-        Value::Array(streams) => streams
-            .into_iter()
-            .map(|stream| match stream {
-                Value::Array(pair) => <[Value; 2]>::try_from(pair).ok().map(|[key, entries]| (key, entries)),
-                _ => None,
-            })
-            .collect::<Option<_>>()?,
-        _ => return None,
-    };
-    pairs
-        .into_iter()
-        .map(|(key, entries)| {
-            let Value::Array(entries) = entries else { return None };
-            Some((key.into_string()?, entries.into_iter().map(stream_entry).collect::<Option<_>>()?))
-        })
-        .collect()
-}
-
-fn stream_entry(value: Value) -> Option<StreamEntry> {
-    let Value::Array(pair) = value else { return None };
-    let [id, fields] = <[Value; 2]>::try_from(pair).ok()?;
-    let Value::Array(fields) = fields else { return None };
-    Some(StreamEntry {
-        id: id.into_string()?,
-        fields: fields.into_iter().map(Value::into_string).collect::<Option<_>>()?,
-    })
 }

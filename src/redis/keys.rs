@@ -50,6 +50,12 @@ pub fn read(prefix: &str, key: &str) -> Option<(Shard, u64)> {
     Some((Shard(shard.parse().ok()?), rest.split(':').next()?.parse().ok()?))
 }
 
+/// What of a key decides on its slot: what stands between the first braces, or else all of it.
+pub fn tag(key: &str) -> &str {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
+}
+
 /// A shard's number, 0..shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shard(pub u16);
@@ -122,6 +128,7 @@ mod tests {
         );
         assert_eq!(space.meta().as_str(), "onrush:{s07}:meta");
         assert_eq!(read("onrush", space.key("seats", &[&id]).as_str()), Some((Shard(7), 5)));
+        assert_eq!((tag(space.meta().as_str()), tag("a{}b"), tag("ab")), ("s07", "a{}b", "ab"));
         assert_eq!(read("onrush", space.meta().as_str()), None);
         assert_eq!(read("other", space.key("seats", &[&id]).as_str()), None);
     }

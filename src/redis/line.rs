@@ -7,7 +7,7 @@
 //! they were named for.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -17,12 +17,16 @@ use fred::types::ConnectHandle;
 use tokio::sync::watch;
 
 use super::RedisError;
-use super::connection::{ServerIdentity, identity_of};
+use super::server::{ServerIdentity, away, identity_of};
 
 /// Pauses between tries to reach a server: from this …
 const AGAIN_MIN: Duration = Duration::from_millis(10);
 /// … doubled up to this.
 const AGAIN_MAX: Duration = Duration::from_millis(500);
+
+/// A server that does not say who it is so often in a row is let go: a connection that takes frames and never
+/// answers would be kept for ever.
+const SILENT_MAX: u32 = 3;
 
 /// A connection, and whom it reaches.
 pub struct Line {
@@ -42,27 +46,74 @@ pub fn server_number(fingerprint: &str) -> u64 {
 /// The line of now, if there is one.
 pub struct Lines {
     current: RwLock<Option<Arc<Line>>>,
-    /// Counts lines.
+    /// Counts new lines and lost ones.
     changed: watch::Sender<u64>,
     ended: AtomicBool,
+    silent: AtomicU32,
 }
 
 impl Lines {
-    /// Opens the first line, and a new one whenever the last has ended, until dropped.
-    pub async fn open(builder: Builder) -> Result<Arc<Self>, RedisError> {
+    /// Opens the first line, and a new one whenever the last has ended, until dropped. `changed` counts.
+    pub async fn open(builder: Builder, changed: watch::Sender<u64>) -> Result<Arc<Self>, RedisError> {
         let (line, ends) = open(&builder).await?;
+        Ok(Self::keep(builder, changed, Some(line), Some(ends)))
+    }
+
+    /// The same for a server that need not be there yet.
+    pub fn start(builder: Builder, changed: watch::Sender<u64>) -> Arc<Self> {
+        Self::keep(builder, changed, None, None)
+    }
+
+    fn keep(
+        builder: Builder,
+        changed: watch::Sender<u64>,
+        line: Option<Line>,
+        ends: Option<ConnectHandle>,
+    ) -> Arc<Self> {
         let lines = Arc::new(Self {
-            current: RwLock::new(Some(Arc::new(line))),
-            changed: watch::channel(0).0,
+            current: RwLock::new(line.map(Arc::new)),
+            changed,
             ended: AtomicBool::new(false),
+            silent: AtomicU32::new(0),
         });
         tokio::spawn(keep(Arc::downgrade(&lines), builder, ends));
-        Ok(lines)
+        lines
     }
 
     /// The line of now.
     pub fn current(&self) -> Option<Arc<Line>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The line of now, or that there is none.
+    pub fn line(&self) -> Result<Arc<Line>, RedisError> {
+        self.current().ok_or_else(|| RedisError::Away("not connected".into()))
+    }
+
+    /// Asks who answers. A server that became another in its run (a fail-over) is reached by a new line.
+    pub async fn identity(&self) -> Result<ServerIdentity, RedisError> {
+        let line = self.line()?;
+        let identity = identity_of(&line.client).await?;
+        if identity != line.identity {
+            drop(line.client.quit().await);
+            return Err(RedisError::Away("redis became another".into()));
+        }
+        Ok(identity)
+    }
+
+    /// Asks who answers, and lets go of a server that was silent too often. False when it was let go.
+    pub async fn check(&self) -> Result<bool, RedisError> {
+        let answer = self.identity().await;
+        if answer.is_ok() {
+            self.silent.store(0, Ordering::Relaxed);
+            return Ok(true);
+        }
+        let silent = self.silent.fetch_add(1, Ordering::Relaxed) + 1;
+        if silent.is_multiple_of(SILENT_MAX) && self.current().is_some() {
+            self.close().await;
+            return Ok(false);
+        }
+        answer.map(|_| true)
     }
 
     /// Ends the line of now, and no other follows.
@@ -72,54 +123,46 @@ impl Lines {
     }
 
     /// Ends the line of now; a new one follows.
-    pub async fn close(&self) {
+    async fn close(&self) {
         if let Some(line) = self.current() {
             drop(line.client.quit().await);
         }
     }
 
-    /// Fires for each new line.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     fn set(&self, line: Option<Line>) {
-        let is_new = line.is_some();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = line.map(Arc::new);
-        if is_new {
-            self.changed.send_modify(|count| *count += 1);
-        }
+        self.changed.send_modify(|count| *count += 1);
     }
 }
 
 async fn open(builder: &Builder) -> Result<(Line, ConnectHandle), RedisError> {
-    let away = |error: fred::error::Error| RedisError::Away(error.to_string());
     let client = builder.build().map_err(away)?;
     let ends = client.init().await.map_err(away)?;
     match identity_of(&client).await {
-        Ok(identity) => {
+        Ok(identity) if identity.role == "master" => {
             let server = server_number(&identity.fingerprint());
             Ok((Line { client, identity, server }, ends))
         }
-        Err(error) => {
+        answer => {
             drop(client.quit().await);
-            Err(error)
+            Err(answer.err().unwrap_or_else(|| RedisError::Away("it is a replica".into())))
         }
     }
 }
 
-async fn keep(lines: Weak<Lines>, builder: Builder, mut ends: ConnectHandle) {
+async fn keep(lines: Weak<Lines>, builder: Builder, mut ends: Option<ConnectHandle>) {
     loop {
         // However it ended, it is over.
-        drop((&mut ends).await);
-        let mut pause = AGAIN_MIN;
-        let next = loop {
+        if let Some(ends) = ends.take() {
+            drop(ends.await);
             let Some(lines) = lines.upgrade() else { return };
             lines.set(None);
-            if lines.ended.load(Ordering::Acquire) {
+        }
+        let mut pause = AGAIN_MIN;
+        let next = loop {
+            if lines.upgrade().is_none_or(|lines| lines.ended.load(Ordering::Acquire)) {
                 return;
             }
-            drop(lines);
             match open(&builder).await {
                 Ok(next) => break next,
                 Err(error) => tracing::debug!(%error, "redis is not there"),
@@ -128,8 +171,12 @@ async fn keep(lines: Weak<Lines>, builder: Builder, mut ends: ConnectHandle) {
             pause = (pause * 2).min(AGAIN_MAX);
         };
         let Some(lines) = lines.upgrade() else { return };
+        if lines.ended.load(Ordering::Acquire) {
+            drop(next.0.client.quit().await);
+            return;
+        }
         tracing::info!(run = next.0.identity.run, "connected to redis");
-        ends = next.1;
+        ends = Some(next.1);
         lines.set(Some(next.0));
     }
 }

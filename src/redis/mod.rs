@@ -5,18 +5,22 @@
 //! write script carries its operation); a command reaches the run of the server that its keys were named for,
 //! or nobody; a script that Redis does not know is sent whole, once.
 
+mod cluster;
 mod connection;
 pub mod keys;
 mod line;
 pub mod reply;
 pub mod script;
+mod server;
+mod streams;
 
-pub use connection::{Redis, StreamEntry};
+pub use connection::{Redis, ScanPlace};
 pub use keys::{Key, Shard, Space};
 pub use line::server_number;
 pub use reply::Reply;
 pub(crate) use script::script;
 pub use script::{Script, Scripts, Source};
+pub use streams::StreamEntry;
 
 use std::fmt;
 

@@ -29,9 +29,8 @@ const MARKS_EVERY: Duration = Duration::from_millis(250);
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// Pause between two looks whether a rebuild has left dead keys.
 const UNLINK_EVERY: Duration = Duration::from_secs(10);
-/// Pause between two looks at who Redis is; a server that does not answer so often in a row is let go.
+/// Pause between two looks at who Redis is.
 const IDENTITY_EVERY: Duration = Duration::from_secs(1);
-const SILENT_MAX: u32 = 3;
 
 /// What runs in the background.
 pub struct Background {
@@ -217,31 +216,21 @@ async fn hear_acks(app: AppState) {
     }
 }
 
-/// Who Redis is, after every reconnection and once a second; and whether both servers answer.
+/// Who Redis is, after every reconnection and once a second; and whether the servers answer.
 async fn watch_servers(app: AppState) {
     let mut ticks = interval(IDENTITY_EVERY);
     let mut reconnections = app.redis.reconnections();
-    let mut silent = 0;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = reconnections.changed() => {}
         }
-        if let Some(server) = app.redis.reaches() {
-            app.journal.shards.set_redis_run(server.fingerprint());
+        app.journal.shards.observe(&app.redis);
+        let silent = app.redis.check().await;
+        for (address, error) in &silent {
+            tracing::warn!(address, %error, "redis does not answer");
         }
-        match app.redis.identity().await {
-            Ok(_) => silent = 0,
-            Err(error) => {
-                silent += 1;
-                tracing::warn!(%error, silent, "redis does not answer");
-                // A connection that takes frames and never answers would be kept for ever.
-                if silent % SILENT_MAX == 0 && app.redis.is_connected() {
-                    app.redis.reconnect().await;
-                }
-            }
-        }
-        metrics::server_up("redis", silent == 0);
+        metrics::server_up("redis", silent.is_empty());
         let postgres = tokio::time::timeout(IDENTITY_EVERY, app.journal.shards.refresh()).await;
         metrics::server_up("postgres", matches!(postgres, Ok(Ok(()))));
         app.prometheus.run_upkeep();

@@ -150,8 +150,9 @@ async fn a_key_that_is_long_forgotten_makes_nothing_twice() {
             // After seven days, and a loss of Redis' records.
             app.settled().await;
             app.sql("delete from operations").await;
-            let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end";
-            app.redis(&["EVAL", script, "0", &format!("{}:*:ops", app.config.prefix)]).await;
+            let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end \
+                          return 0";
+            app.redis_everywhere(script, &format!("{}:*:ops", app.config.prefix)).await;
             let again = client.post_with_key(&operator, path, body, "same").await;
             again.refused(422, "idempotency_key_reused");
         }

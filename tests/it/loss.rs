@@ -211,7 +211,7 @@ async fn what_a_dead_epoch_has_left_is_unlinked() {
         let keys_of = async |epoch: u64| {
             let script = "return #redis.call('KEYS', ARGV[1])";
             let pattern = format!("{}:{{s*}}:{epoch}:*", app.config.prefix);
-            app.redis_int(&["EVAL", script, "0", &pattern]).await
+            app.redis_everywhere(script, &pattern).await
         };
         app.inside(0).unlink_dead().await.unwrap();
         assert_eq!(keys_of(1).await, 0, "the dead epoch's keys are gone");

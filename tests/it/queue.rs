@@ -163,11 +163,8 @@ async fn no_window_of_a_second_admits_more_than_the_rate() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_without_the_log_a_second_admits_more() {
-    let forgetful = Sabotage::default().change_script(
-        "queue/tick",
-        "redis.call('RPUSH', log,",
-        "redis.call('EXISTS', log,",
-    );
+    let forgetful =
+        Sabotage::default().change_script("queue/tick", "redis.call('RPUSH', log,", "tostring(log,");
     let app = TestApp::start(Build { sabotage: forgetful, ..Build::default() }).await;
     let (client, operator) = (app.client(), app.operator().await);
     let queue = client.queue(&operator, json!({"admitPerSecond": 50})).await;

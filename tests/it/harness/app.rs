@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::client::{Client, User};
-use super::{database_url_of, eventually, redis_at, servers};
+use super::{database_url_of, eventually, redis_nodes, redis_raw, servers};
 
 /// What a test asks for.
 #[derive(Clone)]
@@ -200,10 +200,27 @@ impl TestApp {
         self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
     }
 
-    /// A Redis command, on a connection of its own: the beginning of the raw answer.
+    /// A Redis command, on a connection of its own, to whom its key belongs: the beginning of the raw answer.
     pub async fn redis(&self, command: &[&str]) -> String {
-        let address = servers().redis_url.trim_start_matches("redis://");
-        redis_at(address.parse().unwrap(), command).await
+        let mut last = String::new();
+        for node in redis_nodes(&self.config.redis_url) {
+            last = redis_raw(node, command).await;
+            if !last.starts_with("-MOVED") {
+                break;
+            }
+        }
+        assert!(!last.starts_with('-'), "redis refused {command:?}: {last}");
+        last
+    }
+
+    /// A script that answers with a number, without keys, on every server: the sum.
+    pub async fn redis_everywhere(&self, script: &str, arg: &str) -> i64 {
+        let mut sum = 0;
+        for node in redis_nodes(&self.config.redis_url) {
+            let answer = redis_raw(node, &["EVAL", script, "0", arg]).await;
+            sum += answer.trim_start_matches(':').trim().parse::<i64>().expect("a number");
+        }
+        sum
     }
 
     /// Keeps Postgres from committing anything of the journal until the lock is dropped.
@@ -222,7 +239,7 @@ impl TestApp {
                 cursor = found[1]
             until cursor == '0'
             return 0";
-        self.redis(&["EVAL", script, "0", &format!("{}:*", self.config.prefix)]).await;
+        self.redis_everywhere(script, &format!("{}:*", self.config.prefix)).await;
     }
 
     /// Sends a request and closes the connection before the answer.

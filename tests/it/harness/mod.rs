@@ -13,6 +13,7 @@ pub use program::{Program, settings as program_settings};
 pub use servers::{database_url_of, servers};
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Waits until something holds; fails, saying what, after ten seconds.
@@ -48,7 +49,14 @@ pub fn free_port() -> u16 {
 }
 
 /// A Redis command, on a connection of its own: the beginning of the raw answer.
-pub async fn redis_at(address: std::net::SocketAddr, command: &[&str]) -> String {
+pub async fn redis_at(address: SocketAddr, command: &[&str]) -> String {
+    let answer = redis_raw(address, command).await;
+    assert!(!answer.starts_with('-'), "redis refused {command:?}: {answer}");
+    answer
+}
+
+/// The same, whatever it is.
+pub async fn redis_raw(address: SocketAddr, command: &[&str]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut request = format!("*{}\r\n", command.len());
@@ -56,9 +64,15 @@ pub async fn redis_at(address: std::net::SocketAddr, command: &[&str]) -> String
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = vec![0; 16_384];
     let read = stream.read(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-    assert!(!answer.starts_with('-'), "redis refused {command:?}: {answer}");
-    answer
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+/// Every server of a Redis URL.
+pub fn redis_nodes(url: &str) -> Vec<SocketAddr> {
+    let rest = url.split_once("://").unwrap().1;
+    let (first, more) = rest.split_once('?').unwrap_or((rest, ""));
+    let nodes = more.split('&').filter_map(|node| node.strip_prefix("node="));
+    std::iter::once(first).chain(nodes).map(|node| node.parse().unwrap()).collect()
 }
 
 /// A number from the environment, for runs longer than the usual one.

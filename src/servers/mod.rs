@@ -4,6 +4,10 @@
 //! it dies; what was in their folder is there at the next start. A Postgres that was killed together with its
 //! parent needs a moment until its own children are gone, so starting is tried again for a while.
 
+mod cluster;
+
+pub use cluster::{RedisCluster, command as redis_command};
+
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -165,23 +169,30 @@ impl Folder {
     /// Starts Redis on a loopback port, on the folder's data: appended to a file, synced once a second,
     /// nothing ever evicted.
     pub fn start_redis(&self, programs: &Programs, port: u16) -> anyhow::Result<Server> {
-        let folder = self.path.join("redis");
+        self.start_redis_as(programs, "redis", port, &[])
+    }
+
+    /// The same, with its data in a part of the folder, and with more settings.
+    pub fn start_redis_as(
+        &self,
+        programs: &Programs,
+        part: &str,
+        port: u16,
+        settings: &[&str],
+    ) -> anyhow::Result<Server> {
+        let folder = self.path.join(part);
         fs::create_dir_all(&folder)?;
         let mut command = dying_with_us(&programs.redis, None);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(&folder);
-        command.args([
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--maxmemory-policy",
-            "noeviction",
-        ]);
-        command.args(["--save", "", "--daemonize", "no", "--logfile"]).arg(folder.join("redis.log"));
+        command.args(["--appendonly", "yes", "--appendfsync", "everysec"]);
+        command.args(["--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no", "--logfile"]);
+        command.arg(folder.join("redis.log")).args(settings);
         let child = command.spawn().context("cannot start redis-server")?;
         let url = format!("redis://127.0.0.1:{port}");
         let mut server = Server { name: "redis", url, child, stop_signal: "TERM" };
-        wait_for(&mut server, &folder.join("redis.log"), || answers_ping(port))?;
+        wait_for(&mut server, &folder.join("redis.log"), || {
+            cluster::command(port, &["PING"]).is_ok_and(|answer| answer == "+PONG\r\n")
+        })?;
         Ok(server)
     }
 
@@ -334,19 +345,6 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     Ok(stream)
-}
-
-/// Redis has read its file and answers.
-fn answers_ping(port: u16) -> bool {
-    use std::io::Write;
-    let ping = || -> std::io::Result<bool> {
-        let mut stream = connect(port)?;
-        stream.write_all(b"PING\r\n")?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer)?;
-        Ok(&answer == b"+PONG")
-    };
-    ping().unwrap_or(false)
 }
 
 /// Postgres has recovered: a session begins. While it starts up it answers with an error instead.
