@@ -269,12 +269,14 @@ impl Redis {
     ) -> Result<Streams, RedisError> {
         let until = Instant::now() + block;
         loop {
-            let looks = cursors.iter().map(|cursor| self.look_at_stream(cursor, count));
+            let looks =
+                cursors.iter().map(|cursor| tokio::time::timeout(block, self.look_at_stream(cursor, count)));
             let (mut found, mut failed) = (Vec::new(), None);
             for look in futures::future::join_all(looks).await {
                 match look {
-                    Ok(streams) => found.extend(streams),
-                    Err(error) => failed = Some(error),
+                    Ok(Ok(streams)) => found.extend(streams),
+                    Ok(Err(error)) => failed = Some(error),
+                    Err(_) => failed = Some(RedisError::Unknown("a node does not answer".into())),
                 }
             }
             if !found.is_empty() {

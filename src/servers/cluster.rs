@@ -1,11 +1,13 @@
-//! A Redis Cluster as children: masters that share the slots, and replicas.
+//! Several Redis as children: a cluster of masters that share the slots, and their replicas; a sentinel.
 
 use std::io::{Read, Write};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::{Folder, PAUSE, Programs, START_MAX, Server, connect, free_port};
+use super::{
+    Folder, PAUSE, Programs, START_MAX, Server, answers_ping, connect, dying_with_us, free_port, wait_for,
+};
 
 /// Slots of every cluster.
 const SLOTS: usize = 16_384;
@@ -97,6 +99,32 @@ impl RedisCluster {
         let node = &mut self.nodes[at];
         node.server = start_node(folder, &self.programs, at, node.port, node.bus)?;
         Ok(())
+    }
+}
+
+impl Folder {
+    /// Starts a sentinel that looks after the master on a port, by itself, and calls it by a name.
+    pub fn start_sentinel(
+        &self,
+        programs: &Programs,
+        port: u16,
+        name: &str,
+        master: u16,
+    ) -> anyhow::Result<Server> {
+        let file = self.path.join("sentinel.conf");
+        std::fs::write(
+            &file,
+            format!(
+                "bind 127.0.0.1\nport {port}\nsentinel monitor {name} 127.0.0.1 {master} 1\n\
+             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n"
+            ),
+        )?;
+        let mut command = dying_with_us(&programs.redis, None);
+        let child = command.arg(&file).arg("--sentinel").spawn().context("cannot start a sentinel")?;
+        let url = format!("redis://127.0.0.1:{port}");
+        let mut server = Server { name: "redis", url, child, stop_signal: "TERM" };
+        wait_for(&mut server, &file, || answers_ping(port))?;
+        Ok(server)
     }
 }
 

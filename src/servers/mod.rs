@@ -190,9 +190,7 @@ impl Folder {
         let child = command.spawn().context("cannot start redis-server")?;
         let url = format!("redis://127.0.0.1:{port}");
         let mut server = Server { name: "redis", url, child, stop_signal: "TERM" };
-        wait_for(&mut server, &folder.join("redis.log"), || {
-            cluster::command(port, &["PING"]).is_ok_and(|answer| answer == "+PONG\r\n")
-        })?;
+        wait_for(&mut server, &folder.join("redis.log"), || answers_ping(port))?;
         Ok(server)
     }
 
@@ -345,6 +343,19 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     Ok(stream)
+}
+
+/// Redis has read its file and answers.
+fn answers_ping(port: u16) -> bool {
+    use std::io::Write;
+    let ping = || -> std::io::Result<bool> {
+        let mut stream = connect(port)?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer)?;
+        Ok(&answer == b"+PONG")
+    };
+    ping().unwrap_or(false)
 }
 
 /// Postgres has recovered: a session begins. While it starts up it answers with an error instead.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::Torture;
 use super::proxy::Network;
-use super::servers::{Act, Which};
-use crate::harness::redis_at;
+use super::servers::{Act, Which, follow};
+use crate::harness::{redis_at, redis_raw};
 
 /// How long an instance is stopped at most.
 const FROZEN: Duration = Duration::from_secs(30);
@@ -29,9 +29,26 @@ pub enum Fault {
     NetworkCut,
     NetworkSilent,
     NetworkSlow,
+    /// A master is killed, its replica takes its place.
+    MasterFailedOver,
+    /// A shard's slot goes to another node, half of it for a while.
+    SlotMoved,
 }
 
-/// All of them; a run takes each in turn before any comes again.
+/// What happens to a cluster.
+pub const CLUSTER: &[Fault] = &[
+    Fault::MasterFailedOver,
+    Fault::SlotMoved,
+    Fault::RedisFlushed,
+    Fault::RedisForgotScripts,
+    Fault::PostgresKilled,
+    Fault::InstanceStopped,
+];
+
+/// What happens under sentinels.
+pub const SENTINEL: &[Fault] = &[Fault::MasterFailedOver, Fault::InstanceKilled, Fault::RedisFlushed];
+
+/// All that happens to a Redis of one server; a run takes each in turn before any comes again.
 pub const ALL: &[Fault] = &[
     Fault::RedisKilled,
     Fault::RedisCameBackOlder,
@@ -63,14 +80,14 @@ impl Torture {
                 self.servers.perform(Act::KillRedisStale).await;
             }
             Fault::RedisCameBackEmpty => self.servers.perform(Act::KillRedisEmpty).await,
-            Fault::RedisFlushed => drop(redis_at(self.redis(), &["FLUSHALL"]).await),
+            Fault::RedisFlushed => self.tell_every_redis(&["FLUSHALL"]).await,
             Fault::RedisStopped => self.stopped(Which::Redis, pause).await,
             Fault::RedisFull => {
                 redis_at(self.redis(), &["CONFIG", "SET", "maxmemory", "1"]).await;
                 tokio::time::sleep(pause).await;
                 redis_at(self.redis(), &["CONFIG", "SET", "maxmemory", "0"]).await;
             }
-            Fault::RedisForgotScripts => drop(redis_at(self.redis(), &["SCRIPT", "FLUSH"]).await),
+            Fault::RedisForgotScripts => self.tell_every_redis(&["SCRIPT", "FLUSH"]).await,
             Fault::LaggingReplicaPromoted => self.promote(pause).await,
             Fault::PostgresKilled => self.servers.perform(Act::KillPostgres).await,
             Fault::PostgresStopped => self.stopped(Which::Postgres, pause).await,
@@ -93,8 +110,17 @@ impl Torture {
                 let delay = Duration::from_millis(self.random.u64(5..200));
                 self.network(Network::Slow(delay), pause).await;
             }
+            Fault::MasterFailedOver => self.fail_over().await,
+            Fault::SlotMoved => self.move_slot(pause).await,
         }
         Instant::now()
+    }
+
+    /// A command for all; replicas refuse some, and follow their masters.
+    async fn tell_every_redis(&self, command: &[&str]) {
+        for redis in self.every_redis() {
+            redis_raw(redis, command).await;
+        }
     }
 
     async fn stopped(&self, which: Which, pause: Duration) {
@@ -115,12 +141,7 @@ impl Torture {
     async fn promote(&mut self, pause: Duration) {
         self.servers.perform(Act::StartReplica).await;
         let (old, new) = (self.redis(), self.servers.redis[1 - self.primary]);
-        redis_at(new, &["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
-        let until = Instant::now() + Duration::from_secs(20);
-        while !redis_at(new, &["INFO", "replication"]).await.contains("master_link_status:up") {
-            assert!(Instant::now() < until, "the replica never follows");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        follow(new.port(), old.port());
         // It stands still while the old one goes on.
         redis_at(new, &["REPLICAOF", "NO", "ONE"]).await;
         tokio::time::sleep(pause).await;

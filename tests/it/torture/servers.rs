@@ -5,9 +5,21 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-use onrush::servers::{Durability, Folder, Programs, Server, free_port, signal};
+use onrush::servers::{Durability, Folder, Programs, RedisCluster, Server, free_port, redis_command, signal};
 use tokio::sync::oneshot;
+
+/// What Redis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One server, reached through proxies.
+    One,
+    /// A server, its replica, and a sentinel that makes the one follow the other.
+    Sentinel,
+    /// Three masters and a replica of each.
+    Cluster,
+}
 
 /// What is done to a server.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +39,10 @@ pub enum Act {
     StartReplica,
     /// The first is ended; the second, whatever it has, takes its place.
     PromoteReplica,
+    /// One of a cluster's nodes is ended.
+    KillNode(usize),
+    /// It comes back with what it had, and follows whoever took its place.
+    RestartNode(usize),
 }
 
 /// Which server.
@@ -45,6 +61,10 @@ pub struct Servers {
     pub postgres_url: String,
     /// Where the first Redis listens, and where its replica does.
     pub redis: [SocketAddr; 2],
+    /// Nodes of the cluster: masters at first, then their replicas.
+    pub nodes: Vec<SocketAddr>,
+    /// Where instances connect, if not to a proxy.
+    pub redis_url: Option<String>,
 }
 
 struct State {
@@ -53,6 +73,9 @@ struct State {
     ports: [u16; 2],
     postgres_port: u16,
     redis: [Option<Server>; 2],
+    cluster: Option<RedisCluster>,
+    /// Kept alive.
+    _sentinel: Option<Server>,
     postgres: Server,
     /// Which of the two Redis is the one in use.
     primary: usize,
@@ -60,30 +83,29 @@ struct State {
 }
 
 impl Servers {
-    pub async fn start(folder: &Path) -> Self {
-        let (ports, postgres_port) = ([free_port().unwrap(), free_port().unwrap()], free_port().unwrap());
+    pub async fn start(folder: &Path, kind: Kind) -> Self {
         let (ask, asked) = mpsc::channel::<Ask>();
         let (tell, told) = oneshot::channel();
         let folder = folder.to_owned();
         std::thread::spawn(move || {
-            let programs = Programs::find().unwrap();
-            let folders =
-                [Folder::open(&folder.join("a")).unwrap(), Folder::open(&folder.join("b")).unwrap()];
-            let redis = [Some(folders[0].start_redis(&programs, ports[0]).unwrap()), None];
-            let postgres = folders[0].start_postgres(&programs, Durability::Unsynced, postgres_port).unwrap();
-            let _ = tell.send(postgres.url.clone());
-            let copy = folder.join("copy");
-            let mut state =
-                State { folders, programs, ports, postgres_port, redis, postgres, primary: 0, copy };
-            state.copy_redis();
+            let (mut state, redis_url) = State::start(&folder, kind);
+            let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+            let nodes = state.cluster.iter().flat_map(|cluster| &cluster.nodes);
+            let servers = Self {
+                ask,
+                postgres: at(state.postgres_port),
+                postgres_url: state.postgres.url.clone(),
+                redis: state.ports.map(at),
+                nodes: nodes.map(|node| at(node.port)).collect(),
+                redis_url,
+            };
+            let _ = tell.send(servers);
             for (act, done) in asked {
                 state.perform(act);
                 let _ = done.send(());
             }
         });
-        let postgres_url = told.await.unwrap();
-        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { ask, postgres: at(postgres_port), postgres_url, redis: ports.map(at) }
+        told.await.unwrap()
     }
 
     /// Does it and waits until it is done.
@@ -95,6 +117,48 @@ impl Servers {
 }
 
 impl State {
+    /// All servers, and where instances connect, if not to a proxy.
+    fn start(folder: &Path, kind: Kind) -> (Self, Option<String>) {
+        let (ports, postgres_port) = ([free_port().unwrap(), free_port().unwrap()], free_port().unwrap());
+        let programs = Programs::find().unwrap();
+        let folders = ["a", "b"].map(|part| Folder::open(&folder.join(part)).unwrap());
+        let start = |at: usize| folders[at].start_redis(&programs, ports[at]).unwrap();
+        let (mut redis, mut cluster, mut sentinel) = ([None, None], None, None);
+        match kind {
+            Kind::One => redis[0] = Some(start(0)),
+            Kind::Sentinel => {
+                redis = [Some(start(0)), Some(start(1))];
+                follow(ports[1], ports[0]);
+                let port = free_port().unwrap();
+                sentinel = Some(folders[0].start_sentinel(&programs, port, "onrush", ports[0]).unwrap());
+            }
+            Kind::Cluster => {
+                cluster = Some(RedisCluster::start(&folders[0], &programs, 3, true).unwrap());
+            }
+        }
+        let sentinel_url = |sentinel: &Server| {
+            sentinel.url.replace("redis:", "redis-sentinel:") + "?sentinelServiceName=onrush"
+        };
+        let url = cluster.as_ref().map(|cluster| cluster.url.clone());
+        let url = url.or_else(|| sentinel.as_ref().map(sentinel_url));
+        let postgres = folders[0].start_postgres(&programs, Durability::Unsynced, postgres_port).unwrap();
+        let copy = folder.join("copy");
+        let state = Self {
+            folders,
+            programs,
+            ports,
+            postgres_port,
+            redis,
+            cluster,
+            _sentinel: sentinel,
+            postgres,
+            primary: 0,
+            copy,
+        };
+        state.copy_redis();
+        (state, url)
+    }
+
     fn perform(&mut self, act: Act) {
         match act {
             Act::KillRedis => self.restart_redis(|_, _| {}),
@@ -121,6 +185,12 @@ impl State {
                 let other = 1 - self.primary;
                 let _ = fs::remove_dir_all(self.folders[other].path().join("redis"));
                 self.redis[other] = Some(self.start_redis(other));
+            }
+            Act::KillNode(at) => self.cluster.as_mut().unwrap().kill(at),
+            Act::RestartNode(at) => {
+                let cluster = self.cluster.as_mut().unwrap();
+                cluster.restart(&self.folders[0], at).unwrap();
+                cluster.wait_until_whole().unwrap();
             }
             Act::PromoteReplica => {
                 if let Some(mut old) = self.redis[self.primary].take() {
@@ -156,8 +226,21 @@ impl State {
     }
 
     fn copy_redis(&self) {
+        if self.redis[self.primary].is_none() {
+            return;
+        }
         let _ = fs::remove_dir_all(&self.copy);
         copy_folder(&self.data(), &self.copy);
+    }
+}
+
+/// Makes one Redis the replica of another, and waits until it has all.
+pub fn follow(replica: u16, master: u16) {
+    redis_command(replica, &["REPLICAOF", "127.0.0.1", &master.to_string()]).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !redis_command(replica, &["INFO", "replication"]).unwrap().contains("master_link_status:up") {
+        assert!(Instant::now() < until, "the replica never follows");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
