@@ -29,6 +29,7 @@ use crate::payments::recovery::Driven;
 use crate::queue::tick::Presence;
 use crate::queue::ticket::Tickets;
 use crate::redis::{Redis, Scripts};
+use crate::sabotage::Defence;
 use crate::{metrics, router, schedule, scripts};
 
 /// The application as handlers hold it.
@@ -133,7 +134,7 @@ impl App {
         }
         let composed = Scripts::compose(&scripts(), |name, text| config.sabotage.mend(name, text));
         let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
-        let redis = Redis::connect(&config.redis_url, composed, config.sabotage.trusts_any_redis()).await;
+        let redis = Redis::connect(&config.redis_url, composed, config.sabotage.lacks(Defence::Runs)).await;
         let redis = Arc::new(redis.context("cannot connect to Redis (ONRUSH_REDIS_URL)")?);
         check_redis(&redis).await?;
         let tasks = TaskTracker::new();
@@ -145,7 +146,7 @@ impl App {
             ack_timeout: config.ack_timeout,
             busy_after: config.busy_after,
             join_busy_after: config.join_busy_after,
-            acks_early: config.sabotage.acks_early(),
+            sabotage: config.sabotage.clone(),
         };
         let clock = config.clock.clone();
         let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);

@@ -10,6 +10,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock::Clock;
+use crate::sabotage::Sabotage;
 
 /// The shortest secret that tokens may be signed with, in bytes.
 pub const SECRET_MIN: usize = 32;
@@ -143,109 +144,6 @@ pub struct Config {
     pub clock: Clock,
     /// Defences and economies taken out; nothing in a plain build can set it.
     pub sabotage: Sabotage,
-}
-
-/// Defences that a negative control takes out, and economies that must not be needed for safety. Only a build
-/// with the feature `sabotage` can fill it in.
-#[derive(Clone, Debug, Default)]
-pub struct Sabotage {
-    acks_early: bool,
-    deaf: bool,
-    owns_all: bool,
-    ticks_all: bool,
-    trusts_any_redis: bool,
-    scripts: Vec<(String, String, String)>,
-}
-
-impl Sabotage {
-    /// Answers writes when Redis has them.
-    #[cfg(feature = "sabotage")]
-    pub fn ack_when_redis_answers(mut self) -> Self {
-        self.acks_early = true;
-        self
-    }
-
-    /// Hears of no acknowledgement from other instances: messages are only hints.
-    #[cfg(feature = "sabotage")]
-    pub fn deaf(mut self) -> Self {
-        self.deaf = true;
-        self
-    }
-
-    /// Writes and keeps every shard, whatever the leases say.
-    #[cfg(feature = "sabotage")]
-    pub fn own_all_shards(mut self) -> Self {
-        self.owns_all = true;
-        self
-    }
-
-    /// Ticks every shard, whoever owns it.
-    #[cfg(feature = "sabotage")]
-    pub fn tick_all_shards(mut self) -> Self {
-        self.ticks_all = true;
-        self
-    }
-
-    /// Sends commands to whatever Redis answers, also where its keys were named for another run of it.
-    #[cfg(feature = "sabotage")]
-    pub fn trust_any_redis(mut self) -> Self {
-        self.trusts_any_redis = true;
-        self
-    }
-
-    /// What `serve --without` takes out.
-    #[cfg(feature = "sabotage")]
-    pub fn without(defence: &str) -> Option<Self> {
-        match defence {
-            "acks" => Some(Self::default().ack_when_redis_answers()),
-            "leases" => Some(Self::default().own_all_shards().tick_all_shards()),
-            "runs" => Some(Self::default().trust_any_redis()),
-            _ => None,
-        }
-    }
-
-    /// Replaces `from` by `to` in the script `name`; the text must be there.
-    #[cfg(feature = "sabotage")]
-    pub fn change_script(mut self, name: &str, from: &str, to: &str) -> Self {
-        self.scripts.push((name.into(), from.into(), to.into()));
-        self
-    }
-
-    /// Whether writes are answered when Redis has them.
-    pub fn acks_early(&self) -> bool {
-        self.acks_early
-    }
-
-    /// Whether messages of acknowledgement go unheard.
-    pub fn is_deaf(&self) -> bool {
-        self.deaf
-    }
-
-    /// Whether leases are ignored.
-    pub fn owns_all(&self) -> bool {
-        self.owns_all
-    }
-
-    /// Whether any Redis that answers is believed to be the one.
-    pub fn trusts_any_redis(&self) -> bool {
-        self.trusts_any_redis
-    }
-
-    /// Whether every shard is ticked.
-    pub fn ticks_all(&self) -> bool {
-        self.ticks_all
-    }
-
-    /// A script's text, changed where that was asked for.
-    pub fn mend(&self, name: &str, text: &str) -> String {
-        self.scripts.iter().filter(|(script, ..)| script == name).fold(
-            text.to_owned(),
-            |text, (_, from, to)| {
-                assert!(text.contains(from.as_str()), "{name} does not contain {from:?}");
-                text.replacen(from.as_str(), to, 1)
-            },
-        )
-    }
 }
 
 impl Settings {

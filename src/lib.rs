@@ -154,6 +154,7 @@ mod payments;
 mod queue;
 mod redis;
 mod router;
+pub mod sabotage;
 mod schedule;
 mod seats;
 pub mod servers;

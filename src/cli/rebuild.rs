@@ -59,9 +59,15 @@ impl Rebuild {
             found = cursor::one(&mut *app.pool.acquire().await?, shard).await?;
         }
         let why = "an operator asked for it";
-        match rebuild::rebuild(&app.journal, &app.pool, app.deployment, &found, why).await? {
-            true => Ok(Ok(format!("is rebuilt, in epoch {}", found.epoch + 1))),
-            false => Ok(Ok("is being rebuilt by another instance".into())),
+        let elsewhere = "is rebuilt by an instance that serves";
+        match rebuild::rebuild(&app.journal, &app.pool, app.deployment, &found, why).await {
+            Ok(true) => Ok(Ok(format!("is rebuilt, in epoch {}", found.epoch + 1))),
+            Ok(false) => Ok(Ok(elsewhere.into())),
+            Err(error) => {
+                // Whoever looks after it finds a rebuild half done, and may be faster.
+                let now = cursor::one(&mut *app.pool.acquire().await?, shard).await?;
+                if now.epoch > found.epoch + 1 { Ok(Ok(elsewhere.into())) } else { Err(error.into()) }
+            }
         }
     }
 }

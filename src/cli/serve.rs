@@ -2,26 +2,18 @@
 
 use std::process::ExitCode;
 
-#[cfg(feature = "sabotage")]
-use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Target;
 use crate::app;
-#[cfg(feature = "sabotage")]
-use crate::config::{Config, Sabotage};
 
 /// Serve on external servers.
 #[derive(Args)]
 pub struct Serve {
     #[command(flatten)]
     target: Target,
-    /// A defence to take out, for negative controls.
-    #[cfg(feature = "sabotage")]
-    #[arg(long, hide = true)]
-    without: Option<String>,
 }
 
 impl Serve {
@@ -30,11 +22,6 @@ impl Serve {
         let settings = &self.target.settings;
         super::log(&settings.log, &settings.log_format)?;
         let config = self.target.config()?;
-        #[cfg(feature = "sabotage")]
-        let config = match self.without.as_deref().map(Sabotage::without) {
-            None => config,
-            Some(sabotage) => Config { sabotage: sabotage.context("no such defence")?, ..config },
-        };
         super::runtime(settings.workers)?.block_on(async {
             let listener = TcpListener::bind(&settings.listen).await?;
             tracing::info!(address = %listener.local_addr()?, limits = config.limits, "listening");

@@ -52,6 +52,10 @@ pub struct Target {
     /// The settings.
     #[command(flatten)]
     pub settings: Settings,
+    /// Defences to take out, for negative controls.
+    #[cfg(feature = "sabotage")]
+    #[arg(long, hide = true, value_name = "DEFENCE", env = "ONRUSH_WITHOUT", value_delimiter = ',')]
+    pub without: Vec<crate::sabotage::Defence>,
 }
 
 impl Target {
@@ -64,9 +68,16 @@ impl Target {
             settings.database_url = demo.database_url;
             settings.jwt_secret = std::fs::read_to_string(folder.join(SECRET_FILE))?.trim().to_owned();
         }
-        settings
-            .check()
-            .map_err(|mistakes| anyhow::anyhow!("the settings have mistakes:\n  {}", mistakes.join("\n  ")))
+        let config = settings.check();
+        let config = config.map_err(|mistakes| {
+            anyhow::anyhow!("the settings have mistakes:\n  {}", mistakes.join("\n  "))
+        })?;
+        #[cfg(feature = "sabotage")]
+        let config = Config {
+            sabotage: self.without.iter().fold(config.sabotage, |sabotage, out| sabotage.without(*out)),
+            ..config
+        };
+        Ok(config)
     }
 
     /// Only where Postgres is; for commands that need nothing else.

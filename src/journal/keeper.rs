@@ -15,6 +15,7 @@ use super::{Journal, rebuild};
 use crate::error::Error;
 use crate::metrics;
 use crate::redis::Shard;
+use crate::sabotage::Defence;
 
 /// A shard that does not live in Redis though Postgres says so is rebuilt after this.
 const NOT_LIVE_MAX: Duration = Duration::from_secs(10);
@@ -141,7 +142,10 @@ impl Keeper {
             return Ok(false);
         }
         let space = self.journal.shards.space(self.shard, cursor.epoch);
-        let standing = self.journal.standing(&space, cursor.seq).await?;
+        let mut standing = self.journal.standing(&space, cursor.seq).await?;
+        if self.journal.limits.sabotage.lacks(Defence::Chain) {
+            (standing.head, standing.cursor_hash) = (standing.last_hash.clone(), cursor.hash.to_string());
+        }
         if cursor.state == ShardState::Rebuilding {
             return self.open(&cursor, &standing).await;
         }

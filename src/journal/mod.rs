@@ -48,6 +48,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::InstanceId;
 use crate::redis::{Redis, RedisError, Reply, Script, Shard, Space};
+use crate::sabotage::Defence;
 use ack::{Acks, Pending};
 use request::{Turn, Turns};
 use table::recall::{self, KeyScope, Recalled};
@@ -288,7 +289,7 @@ impl Journal {
         let Some(done) = store::read_done(space, step, &reply)? else {
             return Ok(Called::Ended(Outcome::Refused(reply)));
         };
-        if let Some(pending) = pending.filter(|_| !self.limits.acks_early) {
+        if let Some(pending) = pending.filter(|_| !self.limits.sabotage.lacks(Defence::Acks)) {
             self.confirmed(pending, &done).await?;
         }
         Ok(Called::Ended(Outcome::Done(done)))

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::entry::{ChainHash, MARKER, marker_hash};
@@ -19,6 +19,7 @@ use super::{Journal, store};
 use crate::error::Error;
 use crate::metrics;
 use crate::redis::{Reply, Shard, Space};
+use crate::sabotage::Defence;
 
 /// How long a step may take.
 pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,8 +68,9 @@ pub async fn rebuild(
     let (shard, seen) = (found.shard, found.epoch);
     let _turn = journal.rebuilding.acquire().await.map_err(Error::internal)?;
     let started = Instant::now();
-    let mut pg = pool.acquire().await?;
-    let mut tx = pg.begin().await?;
+    let late = journal.limits.sabotage.lacks(Defence::Fence);
+    let early_snapshot = if late { Some(snapshot(pool).await?) } else { None };
+    let mut tx = pool.begin().await?;
     let Some(epoch) = fence_off(&mut tx, found, why).await? else { return Ok(false) };
     tx.commit().await?;
     journal.shards.refresh().await?;
@@ -84,8 +86,12 @@ pub async fn rebuild(
     }
     let redis_run = journal.redis.identity(&old.meta()).await?.fingerprint();
     let space = journal.shards.space(shard, epoch);
-    let items = load(journal, &mut pg, deployment, &space, is_tidy(found)).await?;
-    let mut tx = pg.begin().await?;
+    let snapshot = match early_snapshot {
+        Some(early) => early,
+        None => snapshot(pool).await?,
+    };
+    let items = load(journal, snapshot, deployment, &space, is_tidy(found)).await?;
+    let mut tx = pool.begin().await?;
     if !cursor::set_live(&mut tx, shard, epoch, &redis_run).await? {
         return Ok(false);
     }
@@ -96,16 +102,23 @@ pub async fn rebuild(
     Ok(true)
 }
 
-/// Steps 3 to 5.
+/// Step 3: all that is read from here on is of one moment.
+async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    // The first read is the moment.
+    sqlx::query("select 1 from journal_cursor limit 1").fetch_optional(&mut *tx).await?;
+    Ok(tx)
+}
+
+/// Steps 4 and 5.
 async fn load(
     journal: &Journal,
-    pg: &mut PgConnection,
+    mut tx: Transaction<'static, Postgres>,
     deployment: Uuid,
     space: &Space,
     tidy: bool,
 ) -> Result<u64, Error> {
-    let mut tx = pg.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
     let begin = store::Begin { meta: space.meta(), epoch: space.epoch, deployment };
     expect_ok(&journal.redis.run(begin, CHUNK_TIMEOUT).await?)?;
     let mut loader = Loader::into_redis(journal.redis.clone(), space.clone());

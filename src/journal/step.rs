@@ -9,9 +9,10 @@ use super::request::Request;
 use super::table::recall::Recalled;
 use crate::error::{Code, Error};
 use crate::redis::Reply;
+use crate::sabotage::Sabotage;
 
 /// How long things may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// A handler waits so long for Postgres.
     pub ack_timeout: Duration,
@@ -19,8 +20,8 @@ pub struct Limits {
     pub busy_after: Duration,
     /// A shard refuses joins when its oldest entry has waited longer.
     pub join_busy_after: Duration,
-    /// Always false, but in a negative control: answers without waiting for Postgres.
-    pub acks_early: bool,
+    /// Nothing, but in a negative control.
+    pub sabotage: Sabotage,
 }
 
 /// Whether a step may be refused because Postgres is behind.

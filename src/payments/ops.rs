@@ -24,7 +24,7 @@ const RESERVE: u8 = 1;
 /// The step that decides; abort shares it.
 const DECIDE: u8 = 2;
 /// The step that gives points back.
-const VOID: u8 = 3;
+pub const VOID: u8 = 3;
 
 /// Pays a reservation. True when it was paid by an earlier request with the same key.
 pub async fn pay(

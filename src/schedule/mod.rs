@@ -21,6 +21,7 @@ use crate::journal::table::cursor;
 use crate::journal::writer::{Writer, ack_channel};
 use crate::journal::{ack, lease};
 use crate::redis::Shard;
+use crate::sabotage::Defence;
 use crate::{metrics, payments, queue, seats, wallet};
 
 /// Pause between two times that marks of who polled are carried to Redis.
@@ -49,13 +50,13 @@ impl Background {
         let (ticks, writing) = (TaskTracker::new(), TaskTracker::new());
         let (own, owned) = watch::channel(BTreeSet::new());
         let positions = Arc::new(Positions::default());
-        if app.config.sabotage.owns_all() {
+        if app.config.sabotage.lacks(Defence::Leases) {
             own.send_replace(app.journal.shards.all().collect());
         } else {
             writing.spawn(lease::keep(app.pool.clone(), app.me, own, stop_writing.clone()));
         }
         writing.spawn(write(app.clone(), owned.clone(), positions.clone(), stop_writing.clone()));
-        if !app.config.sabotage.is_deaf() {
+        if !app.config.sabotage.lacks(Defence::AckMessages) {
             ticks.spawn(until(stop_ticks.clone(), hear_acks(app.clone())));
         }
         ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
@@ -172,7 +173,7 @@ async fn keep(app: AppState, shard: Shard, owned: lease::Owned, positions: Arc<P
     loop {
         ticks.tick().await;
         let owns = owned.borrow().contains(&shard);
-        if !(owns || app.config.sabotage.ticks_all()) {
+        if !(owns || app.config.sabotage.lacks(Defence::TickLeases)) {
             continue;
         }
         let lives = if owns { keeper.look().await } else { Ok(app.journal.shards.known(shard).1) };

@@ -1,6 +1,6 @@
 //! Two instances on the same servers behave as one.
 
-use onrush::config::Sabotage;
+use onrush::sabotage::{Defence, Sabotage};
 use serde_json::json;
 
 use crate::harness::{Build, at_once, eventually, key, with_apps};
@@ -54,7 +54,11 @@ async fn an_instance_is_acknowledged_by_the_others_writer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_lost_costs_time_and_nothing_else() {
     // Nobody hears of acknowledgements: Postgres is asked.
-    let build = Build { instances: 2, sabotage: Sabotage::default().deaf(), ..Build::default() };
+    let build = Build {
+        instances: 2,
+        sabotage: Sabotage::default().without(Defence::AckMessages),
+        ..Build::default()
+    };
     with_apps(build, async |app| {
         let users = app.users(20, 0).await;
         for (at, user) in users.iter().enumerate() {
@@ -67,7 +71,8 @@ async fn a_message_that_is_lost_costs_time_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_writers_of_one_shard_do_no_harm() {
     // Every instance writes every shard, whatever the leases say.
-    let build = Build { instances: 3, sabotage: Sabotage::default().own_all_shards(), ..Build::default() };
+    let build =
+        Build { instances: 3, sabotage: Sabotage::default().without(Defence::Leases), ..Build::default() };
     with_apps(build, async |app| {
         let user = app.user(0).await;
         let charges = (0..300).map(|at| {
@@ -86,7 +91,7 @@ async fn two_writers_of_one_shard_do_no_harm() {
 async fn control_answers_before_the_commit_are_not_durable() {
     // With the wait taken out an answer comes although Postgres has nothing: what durability tests would
     // catch.
-    let sabotage = Sabotage::default().ack_when_redis_answers();
+    let sabotage = Sabotage::default().without(Defence::Acks);
     let app = crate::harness::TestApp::start(Build { sabotage, ..Build::default() }).await;
     let (client, user) = (app.client(), app.user(0).await);
     let lock = app.hold_up_postgres().await;

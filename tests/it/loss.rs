@@ -1,7 +1,7 @@
 //! A start on an empty Redis, and a Redis that loses everything: what was acknowledged comes back from
 //! Postgres.
 
-use onrush::config::Sabotage;
+use onrush::sabotage::Sabotage;
 use serde_json::json;
 
 use crate::harness::{Build, Program, TestApp, eventually, key, program_settings, with_app, with_apps};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onrush::config::Sabotage;
+use onrush::sabotage::Sabotage;
 use serde_json::json;
 
 use crate::harness::{Answer, Build, Client, TestApp, User, at_once, eventually, key, with_app, with_apps};

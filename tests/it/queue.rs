@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onrush::config::Sabotage;
+use onrush::sabotage::{Defence, Sabotage};
 use serde_json::json;
 
 use crate::harness::{Build, Client, TestApp, User, at_once, eventually, with_app, with_apps};
@@ -94,7 +94,11 @@ async fn twenty_devices_of_one_user_share_one_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_instances_that_tick_never_let_eleven_in_and_keep_the_order() {
-    let build = Build { instances: 3, sabotage: Sabotage::default().tick_all_shards(), ..Build::default() };
+    let build = Build {
+        instances: 3,
+        sabotage: Sabotage::default().without(Defence::TickLeases),
+        ..Build::default()
+    };
     with_apps(build, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
         let queue = client.queue(&operator, json!({"admitPerSecond": 10000, "maxActive": 10})).await;
@@ -143,7 +147,11 @@ async fn control_without_the_cap_more_than_ten_are_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_window_of_a_second_admits_more_than_the_rate() {
-    let build = Build { instances: 3, sabotage: Sabotage::default().tick_all_shards(), ..Build::default() };
+    let build = Build {
+        instances: 3,
+        sabotage: Sabotage::default().without(Defence::TickLeases),
+        ..Build::default()
+    };
     with_apps(build, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
         let queue = client.queue(&operator, json!({"admitPerSecond": 50})).await;

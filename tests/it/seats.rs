@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onrush::config::Sabotage;
+use onrush::sabotage::Sabotage;
 use serde_json::{Value, json};
 
 use crate::harness::{

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use onrush::app::{self, App, AppState};
 use onrush::clock::Clock;
-use onrush::config::{Config, Sabotage, Settings};
+use onrush::config::{Config, Settings};
+use onrush::sabotage::Sabotage;
 use onrush::{Role, ids::UserId};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpListener;

@@ -10,6 +10,11 @@ use crate::harness::{redis_at, redis_raw};
 /// How long an instance is stopped at most.
 const FROZEN: Duration = Duration::from_secs(30);
 
+/// Longer than a payment may stand still before others take it for abandoned.
+const ABANDONED: Duration = Duration::from_secs(7);
+/// How slow the network is before.
+const SLOW: Duration = Duration::from_millis(150);
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -29,6 +34,12 @@ pub enum Fault {
     NetworkCut,
     NetworkSilent,
     NetworkSlow,
+    /// An operator asks for a rebuild, for no reason.
+    RebuiltByHand,
+    /// Its way to Redis is slow, so that it stops amid payments; others take them for abandoned.
+    SlowInstanceStopped,
+    /// A replica that lags a little takes over; so little that it is soon as long as what it replaced.
+    BrieflyLaggingReplicaPromoted,
     /// A master is killed, its replica takes its place.
     MasterFailedOver,
     /// A shard's slot goes to another node, half of it for a while.
@@ -66,6 +77,8 @@ pub const ALL: &[Fault] = &[
     Fault::NetworkCut,
     Fault::NetworkSilent,
     Fault::NetworkSlow,
+    Fault::RebuiltByHand,
+    Fault::SlowInstanceStopped,
 ];
 
 impl Torture {
@@ -110,6 +123,12 @@ impl Torture {
                 let delay = Duration::from_millis(self.random.u64(5..200));
                 self.network(Network::Slow(delay), pause).await;
             }
+            Fault::RebuiltByHand => {
+                let told = self.command(&["rebuild"], 0).output().unwrap();
+                assert!(told.status.success(), "{told:?}");
+            }
+            Fault::SlowInstanceStopped => self.slow_instance_stopped().await,
+            Fault::BrieflyLaggingReplicaPromoted => self.promote(pause / 20).await,
             Fault::MasterFailedOver => self.fail_over().await,
             Fault::SlotMoved => self.move_slot(pause).await,
         }
@@ -135,6 +154,17 @@ impl Torture {
         self.proxies[proxy].set(network);
         tokio::time::sleep(pause).await;
         self.proxies[proxy].set(Network::Whole);
+    }
+
+    async fn slow_instance_stopped(&mut self) {
+        let at = self.random.usize(..self.instances.len());
+        self.proxies[2 * at].set(Network::Slow(SLOW));
+        tokio::time::sleep(10 * SLOW).await;
+        let pid = self.instances[at].pid();
+        onrush::servers::signal(pid, "STOP");
+        tokio::time::sleep(ABANDONED).await;
+        onrush::servers::signal(pid, "CONT");
+        self.proxies[2 * at].set(Network::Whole);
     }
 
     /// A replica follows, is cut off, lags, and takes over: a fail-over that loses what came last.

@@ -15,6 +15,10 @@ use crate::harness::{User, at_once, day, key};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An operation that has no final answer after this is a violation.
 const FINAL_MAX: Duration = Duration::from_secs(90);
+/// Requests under way at once, and how long a client waits at most before it asks again: there are no more
+/// sockets than this, and a service that was away is not stormed when it is back.
+const UNDER_WAY_MAX: usize = 1_500;
+const AGAIN_MAX_MS: u64 = 2_000;
 /// Newcomers who queue at once.
 const QUEUEING_MAX: usize = 60;
 /// Seats that everybody wants, and the others.
@@ -62,6 +66,7 @@ impl History {
 pub struct Target {
     pub urls: Vec<String>,
     pub http: reqwest::Client,
+    under_way: Semaphore,
     pub history: History,
     /// When the faults were over.
     pub stopped_at: OnceLock<Instant>,
@@ -69,8 +74,10 @@ pub struct Target {
 
 impl Target {
     pub fn new(urls: Vec<String>) -> Arc<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Arc::new(Self { urls, http, history: History::default(), stopped_at: OnceLock::new() })
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        let http = http.pool_max_idle_per_host(UNDER_WAY_MAX / 2).build().unwrap();
+        let under_way = Semaphore::new(UNDER_WAY_MAX);
+        Arc::new(Self { urls, http, under_way, history: History::default(), stopped_at: OnceLock::new() })
     }
 
     /// A request to one of the instances.
@@ -82,8 +89,9 @@ impl Target {
     /// Sends until the answer is final: anything but silence, "later" and "unknown".
     async fn settle(&self, what: &str, build: impl Fn() -> RequestBuilder) -> Option<(u16, Value)> {
         let until = Instant::now() + FINAL_MAX;
-        let mut last = String::new();
+        let (mut last, mut pause) = (String::new(), 100);
         while Instant::now() < until {
+            let under_way = self.under_way.acquire().await.unwrap();
             self.history.requests.fetch_add(1, Ordering::Relaxed);
             // An answer that was cut off is none.
             let answer = async {
@@ -91,6 +99,7 @@ impl Target {
                 Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.text().await?))
             };
             let (status, text) = answer.await.unwrap_or_else(|error| (0, error.to_string()));
+            drop(under_way);
             let body: Value = serde_json::from_str(&text).unwrap_or_default();
             let again = status == 0 || status >= 502 || body["code"] == "idempotency_in_progress";
             if status == 500 {
@@ -101,7 +110,8 @@ impl Target {
             }
             self.history.unknown.fetch_add(1, Ordering::Relaxed);
             last = format!("{status} {text}");
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(50..250))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(pause / 2..pause * 2))).await;
+            pause = (pause * 3 / 2).min(AGAIN_MAX_MS);
         }
         self.history.violation(format!("{what} has no final answer; the last was {last}"));
         None

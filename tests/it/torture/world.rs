@@ -38,13 +38,14 @@ pub struct Torture {
     pub proxies: Vec<Proxy>,
     pub instances: Vec<Program>,
     ports: Vec<u16>,
-    sabotage: Option<&'static str>,
+    /// Defences that are taken out; empty for none.
+    sabotage: &'static str,
     pub random: fastrand::Rng,
     pub folder: tempfile::TempDir,
 }
 
 impl Torture {
-    pub async fn start(kind: Kind, seed: u64, sabotage: Option<&'static str>) -> Self {
+    pub async fn start(kind: Kind, seed: u64, sabotage: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("onrush-torture-").tempdir_in("/tmp").unwrap();
         let servers = Servers::start(folder.path(), kind).await;
         let mut proxies = Vec::new();
@@ -103,6 +104,9 @@ impl Torture {
             .env("ONRUSH_SHARDS", "4")
             .env("ONRUSH_LIMITS", "off")
             .env("ONRUSH_LOG", "info");
+        if !self.sabotage.is_empty() {
+            command.env("ONRUSH_WITHOUT", self.sabotage);
+        }
         command
     }
 
@@ -119,15 +123,20 @@ impl Torture {
 
     fn spawn(&self, at: usize) -> Program {
         let mut command = self.command(&["serve"], at);
-        if let Some(defence) = self.sabotage {
-            command.args(["--without", defence]);
-        }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(at)).unwrap();
         command
             .env("ONRUSH_LISTEN", format!("127.0.0.1:{}", self.ports[at]))
             .stdin(Stdio::null())
             .stderr(log);
         Program::spawn(command)
+    }
+
+    /// All instances start again with defences taken out.
+    pub async fn restart_without(&mut self, sabotage: &'static str) {
+        self.sabotage = sabotage;
+        for at in 0..INSTANCES {
+            self.restart_instance(at).await;
+        }
     }
 
     pub async fn restart_instance(&mut self, at: usize) {
@@ -181,7 +190,7 @@ impl Torture {
         (probes, tokio::spawn(running))
     }
 
-    async fn users(&self, count: usize) -> Vec<User> {
+    pub async fn users(&self, count: usize) -> Vec<User> {
         let (points, count) = (load::POINTS.to_string(), count.to_string());
         let made = self.command(&["load-users", "--count", &count, "--points", &points], 0).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
