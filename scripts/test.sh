@@ -43,8 +43,11 @@ else
     aloud=("${some[@]}" --nocapture --test-threads 1)
 fi
 "$onrush" with-servers --data-dir "$work/servers" -- "${suite[@]}"
-say "torture, 40 faults"
-TORTURE_FAULTS=40 "${aloud[@]}" torture::
+say "a part of the suite on a Redis Cluster"
+"$onrush" with-servers --cluster --data-dir "$work/cluster" -- "${some[@]}" payments:: loss:: instances:: queue::
+say "torture, 40 faults, and two controls"
+TORTURE_FAULTS=31 TORTURE_CLUSTER_FAULTS=6 TORTURE_SENTINEL_FAULTS=3 "${aloud[@]}" \
+    torture::faults torture::without_postgres torture::control_without_waiting torture::control_without_compare
 
 say "compose file, against the compose schema"
 export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check
@@ -57,8 +60,13 @@ ONRUSH="$onrush" scripts/load.sh smoke
 if [ $long = yes ]; then
     say "models, ten times the seeds"
     MODEL_SEEDS=200000 "${some[@]}" models::
-    say "torture, 200 faults"
-    TORTURE_FAULTS=200 TORTURE_SEED=2 "${aloud[@]}" torture::faults
+    say "the whole suite on a Redis Cluster"
+    "$onrush" with-servers --cluster --data-dir "$work/cluster" -- "${suite[@]}"
+    say "torture, 240 faults"
+    TORTURE_FAULTS=200 TORTURE_CLUSTER_FAULTS=30 TORTURE_SENTINEL_FAULTS=10 TORTURE_SEED=2 "${aloud[@]}" \
+        torture::faults
+    say "a minute without Postgres; every control"
+    TORTURE_AWAY_SECONDS=60 "${aloud[@]}" torture::without torture::control
     say "load, for a minute, release build"
     cargo build --release --locked
     ONRUSH="$(target_folder)/release/onrush" scripts/load.sh rate
