@@ -44,10 +44,12 @@ else
 fi
 "$onrush" with-servers --data-dir "$work/servers" -- "${suite[@]}"
 say "a part of the suite on a Redis Cluster"
-"$onrush" with-servers --cluster --data-dir "$work/cluster" -- "${some[@]}" payments:: loss:: instances:: queue::
+"$onrush" with-servers --cluster --data-dir "$work/cluster" -- \
+    "${some[@]}" payments:: loss:: instances:: queue::
 say "torture, 40 faults, and two controls"
 TORTURE_FAULTS=31 TORTURE_CLUSTER_FAULTS=6 TORTURE_SENTINEL_FAULTS=3 "${aloud[@]}" \
-    torture::faults torture::without_postgres torture::control_without_waiting torture::control_without_compare
+    torture::faults torture::without_postgres \
+    torture::control_without_waiting torture::control_without_compare
 
 say "compose file, against the compose schema"
 export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tortures real servers under load: kills, stops, stale files, a lagging replica promoted, networks cut; then
-# a cluster, then servers under a sentinel. Compares what clients were told with Postgres, Redis and the journal, exactly.
+# a cluster, then servers under a sentinel. Compares what clients were told with Postgres, Redis and the
+# journal, exactly.
 #   scripts/torture.sh [faults] [seed]
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 

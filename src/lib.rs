@@ -112,7 +112,10 @@
 //!
 //! A command line never outlives its connection, a new one is asked which run of which server it reaches, and
 //! keys say for which they were named (`redis::line`): a Redis that came back older is told nothing before it
-//! has been noticed. `tests/it/torture` plays all this on real servers under load, and compares what clients
+//! has been noticed. In a cluster (`redis::cluster`) each shard is bound to the server that answers for its
+//! slot, and redirections are not followed: a slot that moved is a shard that is rebuilt where it is. Where
+//! Postgres went back instead, an operator may have it take over what Redis knows (`journal::adopt`).
+//! `tests/it/torture` plays all this on real servers under load, and compares what clients
 //! were told with what is there.
 //!
 //! # The rooms
@@ -123,11 +126,12 @@
 //! | [`error`], [`ids`], [`clock`], `metrics` | the table of codes; newtypes; time; what Prometheus sees |
 //! | [`cli`] | one file a command |
 //! | `http` | extractors, layers, problems, the table that routes and OpenAPI are made from |
-//! | `redis` | the only place that names the Redis client: connection, keys, scripts |
-//! | `journal` | the one way to write: entry, facts, writer, ack, cursor, lease, keeper, rebuild, verify |
+//! | `redis` | the only place that names the Redis client: servers, keys, scripts |
+//! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |
 //! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` | features |
 //! | `operations` | what operators, load balancers and Prometheus ask |
+//! | [`sabotage`] | what negative controls take out; empty in a plain build |
 //! | [`servers`] | Redis and Postgres as children, for the demo and the tests |
 //!
 //! A feature has the rooms that it needs: `mod` (what it is, what must hold, its keys), `model` (words),

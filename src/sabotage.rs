@@ -1,5 +1,5 @@
-//! Defences that a negative control takes out, to show that something then breaks; and economies that must not
-//! be needed for safety. Only a build with the feature `sabotage`, which tests turn on, can take any out.
+//! Defences that a negative control takes out, to show that something then breaks; and economies that must
+//! not be needed for safety. Only a build with the feature `sabotage`, which tests turn on, can take any out.
 
 use std::str::FromStr;
 

@@ -11,8 +11,8 @@ end
 local past = redis.call('HGET', ops, op .. '.' .. step)
 if past then return replay(past) end
 -- Whoever slept since he looked the operation up must look again: its record may have been forgotten
--- meanwhile.
-if now - tonumber(asked) > 600000 then return {'late'} end
+-- meanwhile. Both are times of Redis' clock, which may be behind what the shard has seen.
+if clock_now - tonumber(asked) > 600000 then return {'late'} end
 if gate ~= '' and behind > tonumber(gate) then return {'busy'} end
 
 local lines = {}

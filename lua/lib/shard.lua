@@ -13,6 +13,7 @@ if not now then
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+local clock_now = now
 if now < last_seen then now = last_seen end
 if now - last_seen > 60000 then return {'clock_jumped', int(now), int(last_seen)} end
 -- How long the oldest entry has waited for Postgres, in milliseconds.

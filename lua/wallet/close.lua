@@ -8,7 +8,7 @@
 -- COST O(log pending)
 local held = redis.call('HGET', transfers, transfer)
 if held then
-    local user, amount = string.match(held, '^([^|]+)|(%d+)$')
+    local user, amount = string.match(held, '^([^|]+)|(%d+)|')
     redis.call('HINCRBY', reserved, user, int(0 - tonumber(amount)))
     redis.call('HDEL', transfers, transfer)
     redis.call('ZREM', ages, transfer)

@@ -13,6 +13,7 @@ fact('points.reserved', transaction, user, points, balance - points, payment, re
 append()
 redis.call('HSET', balances, user, int(balance - points))
 redis.call('HINCRBY', reserved, user, int(points))
-redis.call('HSET', transfers, op, user .. '|' .. int(points))
+redis.call('HSET', transfers, op,
+    table.concat({user, int(points), int(balance - points), payment, reservation, concert}, '|'))
 redis.call('ZADD', ages, int(now), op)
 return commit()

@@ -8,7 +8,7 @@
 -- COST O(log pending)
 local held = redis.call('HGET', transfers, op)
 if not held then return {'closed'} end
-local user, amount = string.match(held, '^([^|]+)|(%d+)$')
+local user, amount = string.match(held, '^([^|]+)|(%d+)|')
 local balance = tonumber(redis.call('HGET', balances, user) or 0)
 fact('points.refunded', transaction, user, amount, balance + tonumber(amount), payment, op)
 append()

@@ -38,7 +38,7 @@ impl ConfigCommand {
 fn table(cli: &clap::Command) -> String {
     let mut text = String::from("| variable | flag | default | meaning |\n| --- | --- | --- | --- |\n");
     let Some(serve) = cli.find_subcommand("serve") else { return text };
-    for argument in serve.get_arguments() {
+    for argument in serve.get_arguments().filter(|argument| !argument.is_hide_set()) {
         let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else { continue };
         let default = argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
         let default =

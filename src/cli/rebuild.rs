@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::Target;
 use crate::app::{App, AppState};
-use crate::journal::rebuild;
 use crate::journal::table::cursor::{self, ShardState};
+use crate::journal::{adopt, rebuild};
 use crate::redis::Shard;
 
 /// Rebuild shards from Postgres.
@@ -20,6 +20,10 @@ pub struct Rebuild {
     /// Redis has is lost, and with it what clients were told since the backup.
     #[arg(long)]
     accept_postgres: bool,
+    /// The same, but believe Redis: how things stand there is carried to Postgres first. What led there is
+    /// not known any more; nor are sales older than a day that the backup lacks: then nothing is changed.
+    #[arg(long, conflicts_with = "accept_postgres")]
+    accept_redis: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -34,6 +38,13 @@ impl Rebuild {
             let asked: Vec<Shard> =
                 app.journal.shards.all().filter(|shard| self.shard.is_none_or(|n| n == shard.0)).collect();
             anyhow::ensure!(!asked.is_empty(), "there is no such shard");
+            if self.accept_redis {
+                let differences = accept_redis(&app, &asked).await?;
+                if !differences.is_empty() {
+                    println!("{}", differences.join("\n"));
+                    anyhow::bail!("what Redis has cannot be carried to Postgres; nothing was changed");
+                }
+            }
             let mut failed = false;
             for shard in asked {
                 let told = self.one(&app, shard).await?;
@@ -50,8 +61,7 @@ impl Rebuild {
         let mut found = cursor::one(&mut *app.pool.acquire().await?, shard).await?;
         if found.state == ShardState::Fenced {
             if !self.accept_postgres {
-                let why =
-                    format!("is fenced: {}; decide, then: onrush rebuild --accept-postgres", found.reason);
+                let why = format!("is fenced: {}; decide: --accept-postgres or --accept-redis", found.reason);
                 return Ok(Err(why));
             }
             let redis = app.journal.standing(&app.journal.shards.known(shard).0, 0).await?.epoch.unwrap_or(0);
@@ -70,4 +80,16 @@ impl Rebuild {
             }
         }
     }
+}
+
+/// Carries what Redis knows of those that are fenced to Postgres; what would differ then.
+async fn accept_redis(app: &AppState, asked: &[Shard]) -> anyhow::Result<Vec<String>> {
+    let cursors = cursor::all(&app.pool).await?;
+    let fenced = cursors.iter().filter(|cursor| cursor.state == ShardState::Fenced);
+    let fenced: Vec<Shard> =
+        fenced.map(|cursor| cursor.shard).filter(|shard| asked.contains(shard)).collect();
+    if fenced.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(adopt::accept_redis(&app.journal, &app.pool, app.deployment, &fenced).await?)
 }

@@ -11,6 +11,7 @@ use crate::clock::from_millis;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{ConcertId, Points, ShowId};
+use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
 use crate::queue::model::{QueueSettings, rate};
@@ -115,6 +116,51 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
         loader
             .hset(&store::free(&space, show.concert_id), show.show_id, row.try_get::<i64, _>("free")?)
             .await?;
+    }
+    Ok(())
+}
+
+/// Takes over what Redis knows of concerts, where Postgres was restored from an older backup. One that the
+/// backup does not know has lost its title; its id stands for it.
+pub async fn adopt(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
+    let shard = kept.space.shard.as_i32();
+    for (concert, policy) in kept.hashes::<ConcertId>("concerts", "policy") {
+        let number = |field: &str| policy.get(field).and_then(|value| value.parse::<i64>().ok()).unwrap_or(0);
+        sqlx::query(
+            "insert into concerts (concert_id, shard, title, seats_per_user, hold_seconds, created_at)
+             values ($1, $2, $3, $4, $5, $6) on conflict (concert_id) do nothing",
+        )
+        .bind(concert)
+        .bind(shard)
+        .bind(concert.to_string())
+        .bind(number("seats_per_user"))
+        .bind(number("hold_ms") / 1_000)
+        .bind(from_millis(kept.now_ms))
+        .execute(&mut *pg)
+        .await?;
+    }
+    for (concert, shows) in kept.hashes::<ConcertId>("concerts", "shows") {
+        for (show, record) in shows {
+            let fields: Vec<&str> = record.split('|').collect();
+            let bad = || Error::internal(format_args!("{record:?} is no show"));
+            let [date, price, seats, opens, closes] = fields[..] else { return Err(bad()) };
+            let time = |text: &str| text.parse::<i64>().ok().map(from_millis);
+            sqlx::query(
+                "insert into shows (show_id, concert_id, shard, date, price, seats, opens_at, closes_at, created_at)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (show_id) do nothing",
+            )
+            .bind(show.parse::<Uuid>().map_err(|_| bad())?)
+            .bind(concert)
+            .bind(shard)
+            .bind(date.parse::<NaiveDate>().map_err(|_| bad())?)
+            .bind(price.parse::<i64>().map_err(|_| bad())?)
+            .bind(seats.parse::<i64>().map_err(|_| bad())?)
+            .bind(time(opens))
+            .bind(time(closes))
+            .bind(from_millis(kept.now_ms))
+            .execute(&mut *pg)
+            .await?;
+        }
     }
     Ok(())
 }

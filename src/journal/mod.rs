@@ -12,6 +12,7 @@
 //! minute).
 
 pub mod ack;
+pub mod adopt;
 pub mod changes;
 pub mod dead;
 pub mod direct;
@@ -81,7 +82,7 @@ pub struct Journal {
     rebuilding: Semaphore,
 }
 
-/// When an operation was looked up, in which epoch of its shard.
+/// When an operation was looked up (by Redis' clock), in which epoch of its shard.
 struct Looked {
     space: Space,
     at_ms: i64,
@@ -174,7 +175,7 @@ impl Journal {
         for again in [false, true] {
             // The epoch is read before the look-up. An effect that the look-up misses is then either in
             // Redis' record, in the same epoch, or lost with it; never twice.
-            let looked = Looked { space: self.shards.live(shard).await?, at_ms: self.clock.now_ms() };
+            let looked = self.look(shard).await?;
             if let Some(first) = self.recall(request).await?.into_iter().next() {
                 return Ok(Outcome::Done(Done::recalled(first)));
             }
@@ -216,7 +217,7 @@ impl Journal {
         build: impl Fn(&Space) -> S,
     ) -> Result<Outcome, Error> {
         for again in [false, true] {
-            let looked = Looked { space: self.shards.live(shard).await?, at_ms: self.clock.now_ms() };
+            let looked = self.look(shard).await?;
             // Likewise.
             if again && let Some(done) = self.committed_step(step.op).await? {
                 return Ok(Outcome::Done(done));
@@ -226,6 +227,16 @@ impl Journal {
             }
         }
         Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
+    }
+
+    /// The time is that of the clock which the script will compare it with.
+    async fn look(&self, shard: Shard) -> Result<Looked, Error> {
+        let space = self.shards.live(shard).await?;
+        let ahead_ms = match &self.clock {
+            Clock::System => self.redis.ahead_ms(&space.meta()),
+            Clock::Test(_) => 0,
+        };
+        Ok(Looked { space, at_ms: self.clock.now_ms() + ahead_ms })
     }
 
     async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {

@@ -59,6 +59,7 @@ async fn verify_shard(journal: &Journal, pool: &PgPool, shard: Shard) -> Result<
     Ok(vec![format!("shard {shard} never stood still: Redis and Postgres could not be compared")])
 }
 
+/// What a shard should be.
 struct Expected {
     contents: Contents,
     queues: Vec<crate::ids::QueueId>,
@@ -160,7 +161,8 @@ const OF_REDIS_ALONE: &[&str] = &[
 /// Keys that a rebuild makes and that life goes on to change without the journal.
 const SOFT_PARTS: &[&str] = &["seen", "busy", "ended", "reserved", "ages"];
 
-fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {
+/// Each field that Redis lacks, or has otherwise, or has too much.
+pub fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {
     let mut differences = Vec::new();
     for (key, wanted) in expected {
         let part = key.rsplit(':').next().unwrap_or_default();
@@ -201,7 +203,13 @@ fn flat(content: &Content) -> BTreeMap<String, String> {
 }
 
 impl Raw {
-    fn flat(&self) -> BTreeMap<String, String> {
+    /// What a key holds: its type, its items, and a string's bytes.
+    pub fn new(kind: String, items: Vec<String>, bytes: Vec<u8>) -> Self {
+        Self { kind, items, bytes }
+    }
+
+    /// Fields and values, members and scores, or members alone.
+    pub fn flat(&self) -> BTreeMap<String, String> {
         let pairs = || self.items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
         match self.kind.as_str() {
             "hash" | "zset" => pairs().collect(),

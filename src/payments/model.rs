@@ -11,6 +11,13 @@ use crate::ids::{PaymentId, Points, ReservationId, UserId};
 use crate::journal::Done;
 use crate::wallet::event::PointsReserved;
 
+/// The step of a payment that sets points aside.
+pub const RESERVE: u8 = 1;
+/// The step that decides; abort shares it.
+pub const DECIDE: u8 = 2;
+/// The step that gives points back.
+pub const VOID: u8 = 3;
+
 /// `POST /v1/payments`.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]

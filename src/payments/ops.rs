@@ -1,7 +1,7 @@
 //! Paying, step by step.
 
 use super::event::{PaymentConfirmed, PaymentRefused};
-use super::model::{PayRequest, Payment, PaymentStatus, Transfer};
+use super::model::{DECIDE, PayRequest, Payment, PaymentStatus, RESERVE, Transfer, VOID};
 use super::{store, table};
 use crate::app::App;
 use crate::clock::from_millis;
@@ -18,13 +18,6 @@ use crate::seats;
 use crate::seats::model::Reservation;
 use crate::wallet;
 use crate::wallet::model::SetAside;
-
-/// The step that sets points aside.
-const RESERVE: u8 = 1;
-/// The step that decides; abort shares it.
-const DECIDE: u8 = 2;
-/// The step that gives points back.
-pub const VOID: u8 = 3;
 
 /// Pays a reservation. True when it was paid by an earlier request with the same key.
 pub async fn pay(

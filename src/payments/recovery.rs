@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use super::model::Transfer;
-use super::ops::{VOID, abort, conclude};
+use super::model::{Transfer, VOID};
+use super::ops::{abort, conclude};
 use super::{store, table};
 use crate::app::App;
 use crate::error::Error;

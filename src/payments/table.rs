@@ -5,12 +5,13 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::event::{PaymentConfirmed, PaymentEvent};
-use super::model::{Payment, PaymentStatus, Transfer};
+use super::model::{DECIDE, Payment, PaymentStatus, Transfer};
 use super::store;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{ConcertId, PaymentId, Points, UserId};
-use crate::journal::entry::Entry;
+use crate::journal::adopt::Kept;
+use crate::journal::entry::{Entry, OpStep};
 use crate::journal::loader::{Content, Loader};
 use crate::redis::Shard;
 use crate::wallet::event::PointsReserved;
@@ -139,6 +140,78 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     Ok(())
 }
 
+/// Takes over what Redis knows to be decided, where Postgres was restored from an older backup: with a yes go
+/// its reservation, its seats, its payment and its transfer. What Redis has forgotten was closed a day ago.
+pub async fn adopt(
+    pg: &mut PgConnection,
+    kept: &Kept,
+    shard_of: impl Fn(UserId) -> Shard,
+) -> Result<(), Error> {
+    let shard = kept.space.shard.as_i32();
+    let decided = kept.hash::<Uuid, String>(&store::decided(&kept.space))?;
+    sqlx::query("delete from decisions where shard = $1 and op <> all($2)")
+        .bind(shard)
+        .bind(decided.keys().copied().collect::<Vec<_>>())
+        .execute(&mut *pg)
+        .await?;
+    let rows =
+        sqlx::query("select op from decisions where shard = $1").bind(shard).fetch_all(&mut *pg).await?;
+    let known: Vec<Uuid> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let mut entries = Vec::new();
+    for (op, record) in decided.iter().filter(|(op, _)| !known.contains(op)) {
+        let entry = kept.entry(OpStep { op: *op, step: DECIDE }, record)?;
+        if let Some(sale) = entry.facts.find::<PaymentConfirmed>().map_err(Error::internal)? {
+            adopt_sale(pg, kept, &sale, entry.at(), shard_of(sale.user)).await?;
+        }
+        entries.push(entry);
+    }
+    let entries: Vec<&Entry> = entries.iter().collect();
+    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.apply(pg).await
+}
+
+/// What a sale was built on, where the backup lacks it.
+async fn adopt_sale(
+    pg: &mut PgConnection,
+    kept: &Kept,
+    sale: &PaymentConfirmed,
+    at: DateTime<Utc>,
+    shard: Shard,
+) -> Result<(), Error> {
+    sqlx::query(
+        "insert into reservations (reservation_id, concert_id, show_id, shard, user_id, date, seats, amount,
+             status, expires_at, created_at)
+         select $1, $2, $3, $4, $5, date, $6, $7, 'RESERVED', $8, $8 from shows where show_id = $3
+         on conflict (reservation_id) do nothing",
+    )
+    .bind(sale.reservation)
+    .bind(sale.concert)
+    .bind(sale.show)
+    .bind(kept.space.shard.as_i32())
+    .bind(sale.user)
+    .bind(sale.seats.iter().map(|seat| *seat as i32).collect::<Vec<_>>())
+    .bind(sale.amount.get())
+    .bind(at)
+    .execute(&mut *pg)
+    .await?;
+    sqlx::query(
+        "insert into transfers (op, payment_id, user_id, shard, reservation_id, concert_id, amount,
+             balance_after, issued_at, state)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'POSTED') on conflict (op) do nothing",
+    )
+    .bind(sale.transfer)
+    .bind(sale.payment)
+    .bind(sale.user)
+    .bind(shard.as_i32())
+    .bind(sale.reservation)
+    .bind(sale.concert)
+    .bind(sale.amount.get())
+    .bind(sale.balance.get())
+    .bind(at)
+    .execute(pg)
+    .await?;
+    Ok(())
+}
+
 /// Transfers of a user's shard that are durable for long and not finished: undecided, or refused and not
 /// given back; those that follow an operation, so that some that cannot be finished do not hide the others.
 pub async fn abandoned(
@@ -261,12 +334,14 @@ pub async fn sales_without_payment(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Decisions of a concert's shard whose transfer does not say the same: a yes is posted, a no never.
+/// Decisions of a concert's shard whose transfer does not say the same: a yes is posted, a no never
+/// (one that is not known any more moved no points).
 pub async fn decisions_not_followed(pg: &mut PgConnection, shard: Shard) -> Result<Vec<Uuid>, Error> {
     let rows = sqlx::query(
         "select d.op from decisions d left join transfers t on t.op = d.op
          where d.shard = $1 and not coalesce(
-             case d.decision when 'C' then t.state = 'POSTED' else t.state in ('PENDING', 'VOIDED') end,
+             case d.decision when 'C' then t.state = 'POSTED'
+                 else coalesce(t.state in ('PENDING', 'VOIDED'), true) end,
              false)",
     )
     .bind(shard.as_i32())

@@ -4,6 +4,7 @@
 //! connections for commands make it slower, not faster: every script call flushes the socket by itself.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fred::clients::{Client, SubscriberClient};
@@ -13,7 +14,7 @@ use fred::types::{ClusterHash, CustomCommand, Message, Value};
 use tokio::sync::{broadcast, watch};
 
 use super::cluster::Cluster;
-use super::line::{Line, Lines};
+use super::line::Lines;
 use super::server::{self, COMMAND_TIMEOUT, ServerIdentity, away, builder, send};
 use super::streams::{self, Streams};
 use super::{Key, RedisError, Reply, Script, Scripts, Source, keys};
@@ -30,19 +31,6 @@ enum Servers {
     One { lines: Arc<Lines>, reader: Client },
     /// The masters of a cluster.
     Cluster(Arc<Cluster>),
-}
-
-/// How far a walk through all keys has come.
-#[derive(Debug)]
-pub struct ScanPlace {
-    node: usize,
-    cursor: String,
-}
-
-impl Default for ScanPlace {
-    fn default() -> Self {
-        Self { node: 0, cursor: "0".into() }
-    }
 }
 
 /// The client.
@@ -200,7 +188,7 @@ impl Redis {
         }
     }
 
-    fn lines_of(&self, key: &str) -> Result<Arc<Lines>, RedisError> {
+    pub(super) fn lines_of(&self, key: &str) -> Result<Arc<Lines>, RedisError> {
         match &self.servers {
             Servers::One { lines, .. } => Ok(lines.clone()),
             Servers::Cluster(cluster) => cluster.lines_of(key),
@@ -208,7 +196,7 @@ impl Redis {
     }
 
     /// All servers, with their addresses.
-    fn nodes(&self) -> Vec<(String, Arc<Lines>)> {
+    pub(super) fn nodes(&self) -> Vec<(String, Arc<Lines>)> {
         match &self.servers {
             Servers::One { lines, .. } => vec![("redis".into(), lines.clone())],
             Servers::Cluster(cluster) => {
@@ -226,22 +214,6 @@ impl Redis {
             self.refused(why);
         }
         answer
-    }
-
-    /// One step through all keys that match, on every server; `None` at the end.
-    pub async fn scan(
-        &self,
-        place: &mut ScanPlace,
-        pattern: &str,
-        count: &str,
-    ) -> Result<Option<Vec<String>>, RedisError> {
-        let Some((_, lines)) = self.nodes().into_iter().nth(place.node) else { return Ok(None) };
-        let (next, keys) = scan_step(&*lines.line()?, &place.cursor, pattern, count).await?;
-        if next == "0" {
-            place.node += 1;
-        }
-        place.cursor = next;
-        Ok(Some(keys))
     }
 
     /// New entries of several streams, after the given ids; waits up to `block` for the first.
@@ -319,6 +291,12 @@ impl Redis {
         Some(self.lines_of(key.as_str()).ok()?.current()?.identity.clone())
     }
 
+    /// How far the clock of whoever answers for a key is ahead of ours, in milliseconds.
+    pub fn ahead_ms(&self, key: &Key) -> i64 {
+        let line = self.lines_of(key.as_str()).ok().and_then(|lines| lines.current());
+        line.map_or(0, |line| line.ahead_ms.load(Ordering::Relaxed))
+    }
+
     /// Asks who answers for a key.
     pub async fn identity(&self, key: &Key) -> Result<ServerIdentity, RedisError> {
         self.lines_of(key.as_str())?.identity().await
@@ -364,21 +342,6 @@ impl Redis {
             tracing::warn!(%error, "forcing a redis reconnection");
         }
     }
-}
-
-async fn scan_step(
-    line: &Line,
-    cursor: &str,
-    pattern: &str,
-    count: &str,
-) -> Result<(String, Vec<String>), RedisError> {
-    let args = [cursor, "MATCH", pattern, "COUNT", count].map(Value::from).to_vec();
-    let answer = server::ask(&line.client, "SCAN", args).await?;
-    let shape = || RedisError::Broken("SCAN answered in another shape".into());
-    let Value::Array(pair) = answer else { return Err(shape()) };
-    let [next, keys] = <[Value; 2]>::try_from(pair).map_err(|_| shape())?;
-    let keys = keys.into_array().into_iter().filter_map(Value::into_string).collect();
-    Ok((next.into_string().ok_or_else(shape)?, keys))
 }
 
 async fn eval(

@@ -43,6 +43,11 @@ pub fn pattern(prefix: &str) -> String {
     format!("{prefix}:{{s*")
 }
 
+/// What all keys of a shard in an epoch match.
+pub fn pattern_of(prefix: &str, shard: Shard, epoch: u64) -> String {
+    format!("{prefix}:{{{shard}}}:{epoch}:*")
+}
+
 /// Shard and epoch of a key that has both.
 pub fn read(prefix: &str, key: &str) -> Option<(Shard, u64)> {
     let rest = key.strip_prefix(prefix)?.strip_prefix(":{s")?;

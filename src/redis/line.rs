@@ -7,7 +7,7 @@
 //! they were named for.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct Line {
     pub identity: ServerIdentity,
     /// [`server_number`] of its fingerprint.
     pub server: u64,
+    /// How far its clock is ahead of ours, in milliseconds, when it was asked last.
+    pub ahead_ms: AtomicI64,
 }
 
 /// A server's fingerprint as a number, to be compared on every call; never 0, which stands for any.
@@ -93,7 +95,8 @@ impl Lines {
     /// Asks who answers. A server that became another in its run (a fail-over) is reached by a new line.
     pub async fn identity(&self) -> Result<ServerIdentity, RedisError> {
         let line = self.line()?;
-        let identity = identity_of(&line.client).await?;
+        let (identity, ahead_ms) = identity_of(&line.client).await?;
+        line.ahead_ms.store(ahead_ms, Ordering::Relaxed);
         if identity != line.identity {
             drop(line.client.quit().await);
             return Err(RedisError::Away("redis became another".into()));
@@ -139,9 +142,9 @@ async fn open(builder: &Builder) -> Result<(Line, ConnectHandle), RedisError> {
     let client = builder.build().map_err(away)?;
     let ends = client.init().await.map_err(away)?;
     match identity_of(&client).await {
-        Ok(identity) if identity.role == "master" => {
+        Ok((identity, ahead_ms)) if identity.role == "master" => {
             let server = server_number(&identity.fingerprint());
-            Ok((Line { client, identity, server }, ends))
+            Ok((Line { client, identity, server, ahead_ms: ahead_ms.into() }, ends))
         }
         answer => {
             drop(client.quit().await);

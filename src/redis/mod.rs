@@ -13,14 +13,16 @@ pub mod reply;
 pub mod script;
 mod server;
 mod streams;
+mod walk;
 
-pub use connection::{Redis, ScanPlace};
+pub use connection::Redis;
 pub use keys::{Key, Shard, Space};
 pub use line::server_number;
 pub use reply::Reply;
 pub(crate) use script::script;
 pub use script::{Script, Scripts, Source};
 pub use streams::StreamEntry;
+pub use walk::ScanPlace;
 
 use std::fmt;
 

@@ -66,21 +66,24 @@ pub fn away(error: fred::error::Error) -> RedisError {
     RedisError::Away(error.to_string())
 }
 
-/// Asks a server who it is.
-pub async fn identity_of(client: &Client) -> Result<ServerIdentity, RedisError> {
+/// Asks a server who it is, and how far its clock is ahead of ours, in milliseconds.
+pub async fn identity_of(client: &Client) -> Result<(ServerIdentity, i64), RedisError> {
     let info = ask(client, "INFO", Vec::new()).await?.into_string().unwrap_or_default();
     let field = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().to_owned()
     };
-    Ok(ServerIdentity {
+    let time_us: Option<i64> = field("server_time_usec").parse().ok();
+    let ahead_ms = time_us.map_or(0, |us| us / 1_000 - chrono::Utc::now().timestamp_millis());
+    let identity = ServerIdentity {
         run: field("run_id"),
         replication: field("master_replid"),
         role: field("role"),
         mode: field("redis_mode"),
         version: field("redis_version"),
         eviction: field("maxmemory_policy"),
-    })
+    };
+    Ok((identity, ahead_ms))
 }
 
 /// Any command, with the usual time-out.

@@ -13,6 +13,7 @@ use crate::clock::from_millis;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{ConcertId, Points, ReservationId, ShowId, UserId};
+use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
 use crate::payments::event::PaymentConfirmed;
@@ -175,6 +176,51 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     for ((concert, user), count) in holds_of {
         loader.hset(&store::holders(&space, concert), user, count).await?;
     }
+    Ok(())
+}
+
+/// Takes over the holds that Redis knows, where Postgres was restored from an older backup; what it does not
+/// hold any more, and was not sold, is over. Sold seats come with their payments.
+pub async fn adopt(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
+    let mut held = Vec::new();
+    for (concert, holds) in kept.hashes::<ConcertId>("seats", "holds") {
+        for (reservation, record) in holds {
+            let bad = || Error::internal(format_args!("{record:?} is no hold"));
+            let fields: Vec<&str> = record.split('|').collect();
+            let [user, show, seats, amount, deadline] = fields[..] else { return Err(bad()) };
+            let id = |text: &str| text.parse::<Uuid>().map_err(|_| bad());
+            let number = |text: &str| text.parse::<i64>().map_err(|_| bad());
+            let (reservation, deadline) = (id(&reservation)?, from_millis(number(deadline)?));
+            sqlx::query(
+                "insert into reservations (reservation_id, concert_id, show_id, shard, user_id, date, seats,
+                     amount, status, expires_at, created_at)
+                 select $1, $2, $3, $4, $5, date, string_to_array($6, ',')::int[], $7, 'RESERVED', $8, $9
+                 from shows where show_id = $3
+                 on conflict (reservation_id)
+                     do update set status = excluded.status, expires_at = excluded.expires_at",
+            )
+            .bind(reservation)
+            .bind(concert)
+            .bind(id(show)?)
+            .bind(kept.space.shard.as_i32())
+            .bind(id(user)?)
+            .bind(seats)
+            .bind(number(amount)?)
+            .bind(deadline)
+            .bind(from_millis(kept.now_ms))
+            .execute(&mut *pg)
+            .await?;
+            held.push(reservation);
+        }
+    }
+    sqlx::query(
+        "update reservations set status = case when expires_at <= now() then 'EXPIRED' else 'CANCELLED' end
+         where shard = $1 and status = 'RESERVED' and reservation_id <> all($2)",
+    )
+    .bind(kept.space.shard.as_i32())
+    .bind(held)
+    .execute(pg)
+    .await?;
     Ok(())
 }
 

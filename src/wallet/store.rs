@@ -14,7 +14,8 @@ pub fn reserved(space: &Space) -> Key {
     space.key("wallet", &[&"reserved"])
 }
 
-/// Operation → `user|amount` set aside; until closed or voided.
+/// Operation → `user|amount|balance|payment|reservation|concert` of what is set aside; until closed or
+/// voided.
 pub fn transfers(space: &Space) -> Key {
     space.key("wallet", &[&"transfers"])
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
+mod backup;
+mod clocks;
 mod contract;
 mod crash;
 mod demo;

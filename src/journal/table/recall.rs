@@ -1,6 +1,6 @@
 //! Looking back: what an operation came to, and whether an entry is committed.
 
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -100,7 +100,7 @@ fn receipt(row: &sqlx::postgres::PgRow) -> Result<Receipt, Error> {
 }
 
 /// For each (operation, step), where it was committed, if it was.
-pub async fn receipts(pool: &PgPool, steps: &[OpStep]) -> Result<Vec<Option<Receipt>>, Error> {
+pub async fn receipts(pg: impl PgExecutor<'_>, steps: &[OpStep]) -> Result<Vec<Option<Receipt>>, Error> {
     let rows = sqlx::query(
         "select k.ordinal, o.shard, o.epoch, o.seq, e.h
          from unnest($1::uuid[], $2::smallint[]) with ordinality as k(op, step, ordinal)
@@ -110,7 +110,7 @@ pub async fn receipts(pool: &PgPool, steps: &[OpStep]) -> Result<Vec<Option<Rece
     )
     .bind(steps.iter().map(|s| s.op).collect::<Vec<_>>())
     .bind(steps.iter().map(|s| i16::from(s.step)).collect::<Vec<_>>())
-    .fetch_all(pool)
+    .fetch_all(pg)
     .await?;
     let mut found = vec![None; steps.len()];
     for row in rows {

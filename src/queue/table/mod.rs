@@ -1,5 +1,9 @@
 //! What Postgres remembers of queues: settings, places that live, and what losses of Redis have left.
 
+mod adopt;
+
+pub use adopt::adopt;
+
 use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, Row};

@@ -1,5 +1,9 @@
 //! What Postgres remembers of points.
 
+mod adopt;
+
+pub use adopt::adopt;
+
 use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, PgPool, Row};
@@ -227,7 +231,10 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     for row in open_transfers(pg, shard).await? {
         let (op, user, amount): (Uuid, UserId, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let issued: chrono::DateTime<chrono::Utc> = row.try_get(3)?;
-        loader.hset(&store::transfers(&loader.space), op, format!("{user}|{amount}")).await?;
+        let (balance, payment): (i64, PaymentId) = (row.try_get(4)?, row.try_get(5)?);
+        let (reservation, concert): (ReservationId, ConcertId) = (row.try_get(6)?, row.try_get(7)?);
+        let record = format!("{user}|{amount}|{balance}|{payment}|{reservation}|{concert}");
+        loader.hset(&store::transfers(&loader.space), op, record).await?;
         loader.zadd(&store::ages(&loader.space), issued.timestamp_millis(), op).await?;
         *reserved.entry(user).or_default() += amount;
     }
@@ -239,7 +246,9 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
 
 async fn open_transfers(pg: &mut PgConnection, shard: i32) -> Result<Vec<sqlx::postgres::PgRow>, Error> {
     let rows = sqlx::query(
-        "select t.op, t.user_id, t.amount, t.issued_at from transfers t
+        "select t.op, t.user_id, t.amount, t.issued_at, t.balance_after, t.payment_id, t.reservation_id,
+             t.concert_id
+         from transfers t
          where t.shard = $1 and t.state = 'PENDING'
            and not exists (select from decisions d where d.op = t.op and d.decision = 'C')",
     )

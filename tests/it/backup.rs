@@ -1,0 +1,193 @@
+//! Postgres restored from an older backup, and the operator's two ways out.
+
+use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection, Row};
+
+use crate::harness::{Build, Program, TestApp, User, database_url_of, eventually, key, program_settings};
+
+/// What clients know from before the backup and after it.
+struct Story {
+    app: TestApp,
+    users: Vec<User>,
+    /// A concert of before, and one that the backup does not know.
+    concerts: [String; 2],
+    /// Keys of a charge and of a payment after the backup, and what the payment was for.
+    charge: String,
+    payment: String,
+    reservation: String,
+    /// Who paid, and one who holds seats of before.
+    ticket: String,
+    kept: String,
+    waiting: String,
+}
+
+/// All tables of the test's schema go into another, or come back from it.
+async fn copy(app: &TestApp, back: bool) {
+    let backup = format!("{}_backup", app.schema);
+    let mut pg = PgConnection::connect(&database_url_of(&app.schema)).await.unwrap();
+    let rows = sqlx::query(
+        "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
+             and c.relname <> '_sqlx_migrations'",
+    );
+    let rows = rows.bind(&app.schema).fetch_all(&mut pg).await.unwrap();
+    if !back {
+        pg.execute(sqlx::AssertSqlSafe(format!("create schema {backup}"))).await.unwrap();
+    }
+    for table in rows.iter().map(|row| row.get::<String, _>(0)) {
+        let statement = if back {
+            format!(
+                "set session_replication_role = replica; delete from {table};
+                 insert into {table} select * from {backup}.{table}"
+            )
+        } else {
+            format!("create table {backup}.{table} as table {table}")
+        };
+        pg.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    }
+}
+
+/// Life, a backup, more life in a later epoch; then the backup comes back and the shards are fenced.
+async fn restored() -> Story {
+    let app = TestApp::start(Build::default()).await;
+    let (client, operator, users) = (app.client(), app.operator().await, app.users(4, 1_000).await);
+    let concert = client.concert(&operator, 50, 100, json!({"maxSeatsPerUser": 4})).await;
+    let ticket = client.enter(&users[0], &concert).await;
+    let before = client.reserve(&users[0], &ticket, &concert, &[1]).await.text_of("reservationId");
+    client.pay(&users[0], &ticket, &before, &key()).await.expect(201);
+    let kept = client.enter(&users[1], &concert).await;
+    client.reserve(&users[1], &kept, &concert, &[2, 3]).await.expect(201);
+    // After a rebuild newcomers would rest.
+    let ticket = client.enter(&users[3], &concert).await;
+    app.settled().await;
+    copy(&app, false).await;
+
+    let mut rebuild = Program::command(&["rebuild"]);
+    assert!(program_settings(&mut rebuild, &app).output().unwrap().status.success());
+    app.ready().await;
+    let [charge, payment] = [key(), key()];
+    client.charge(&users[2], 77, &charge).await.expect(201);
+    let held = client.reserve(&users[3], &ticket, &concert, &[4, 5]).await;
+    let reservation = held.text_of("reservationId");
+    client.pay(&users[3], &ticket, &reservation, &payment).await.expect(201);
+    let other = client.concert(&operator, 10, 100, json!({})).await;
+    let token = client.enter(&users[2], &other).await;
+    client.reserve(&users[2], &token, &other, &[7]).await.expect(201);
+    let closed = client.queue(&operator, json!({"maxActive": 1})).await;
+    client.enter(&users[0], &closed).await;
+    let waiting = client.join(&users[1], &closed).await.text_of("token");
+    app.settled().await;
+    let app = app.stop_instances().await;
+    copy(&app, true).await;
+    let app = app.start_unready().await;
+    eventually("the shards are fenced", || async {
+        app.count("select count(*) from journal_cursor where state = 'fenced'").await == 4
+    })
+    .await;
+    app.client().get("/readyz").await.expect(503);
+    let concerts = [concert, other];
+    let waiting = format!("{closed} {waiting}");
+    Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting }
+}
+
+fn rebuild(app: &TestApp, how: &str) -> (bool, String) {
+    let mut command = Program::command(&["rebuild", how]);
+    let told = program_settings(&mut command, app).output().unwrap();
+    (told.status.success(), String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_who_believes_redis_loses_nothing_that_redis_knows() {
+    let story = restored().await;
+    let (app, users) = (story.app, story.users);
+    // One payment stood half-way: its points are set aside, nothing was decided.
+    let inside = app.inside(0);
+    let shard = inside.journal.shards.of(users[1].id.parse().unwrap());
+    let wallet = |part: &str| format!("{}:{{{shard}}}:2:wallet:{part}", app.config.prefix);
+    let (op, half) = (key(), [key(), key(), story.concerts[0].clone()].join("|"));
+    app.redis(&["HINCRBY", &wallet("balances"), &users[1].id, "-200"]).await;
+    app.redis(&["HSET", &wallet("transfers"), &op, &format!("{}|200|800|{half}", users[1].id)]).await;
+    let (success, told) = rebuild(&app, "--accept-redis");
+    assert!(success, "{told}");
+    app.ready().await;
+    let client = app.client();
+    let balance = async |user: &User| client.balance(user).await;
+    assert_eq!(
+        (balance(&users[0]).await, balance(&users[2]).await, balance(&users[3]).await),
+        (900, 1_077, 800)
+    );
+    eventually("nobody drives the half payment, so its points are back", || async {
+        balance(&users[1]).await == 1_000
+    })
+    .await;
+    // The sale is known, and so are the keys of what was done lately.
+    let again = client.pay(&users[3], &story.ticket, &story.reservation, &story.payment).await.expect(201);
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    let again = client.charge(&users[2], 77, &story.charge).await.expect(201);
+    assert_eq!((again.header("idempotency-replayed"), &again.body["balance"]), ("true", &json!(1_077)));
+    let sold = client.get_as(&users[3], &format!("/v1/reservations/{}", story.reservation)).await.expect(200);
+    assert_eq!(sold.body["status"], "CONFIRMED");
+    // Seats of before and after stay where they are, and so does a place.
+    for seat in [1, 2, 4] {
+        client.reserve(&users[1], &story.kept, &story.concerts[0], &[seat]).await.refused(409, "seat_taken");
+    }
+    client.get(&format!("/v1/queues/{}", story.concerts[1])).await.expect(200);
+    let (queue, ticket) = story.waiting.split_once(' ').unwrap();
+    assert_eq!(client.poll(queue, ticket).await.expect(200).body["number"], 2);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_does_not_know_any_more_changes_nothing() {
+    let story = restored().await;
+    let app = story.app;
+    // As if the sale lay more than a day back.
+    for shard in 0..4 {
+        let decided = app.journal_key(shard).replace(":1:", ":2:").replace(":journal", ":payments:decided");
+        app.redis(&["DEL", &decided]).await;
+    }
+    let rows = "select count(*) from ledger";
+    let before = app.count(rows).await;
+    let (success, told) = rebuild(&app, "--accept-redis");
+    assert!(!success && told.contains("nothing was changed"), "{told}");
+    assert!(told.contains("s:") && told.contains("Postgres says nothing"), "{told}");
+    assert_eq!(app.count(rows).await, before);
+    let fenced = "select count(*) from journal_cursor where state = 'fenced'";
+    assert_eq!(app.count(fenced).await, 4);
+    // Then the backup is what is left.
+    let (success, told) = rebuild(&app, "--accept-postgres");
+    assert!(success, "{told}");
+    app.ready().await;
+    let (client, user) = (app.client(), &story.users[1]);
+    client.reserve(user, &story.kept, &story.concerts[0], &[1]).await.refused(409, "seat_taken");
+    client.reserve(user, &story.kept, &story.concerts[0], &[4]).await.expect(201);
+    app.finish().await;
+}
+
+/// What is still in the journal comes back by itself, in whatever order the shards are filled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_went_back_a_little_is_filled_again() {
+    let app = TestApp::start(Build::default()).await;
+    let (client, operator, users) = (app.client(), app.operator().await, app.users(20, 1_000).await);
+    app.settled().await;
+    copy(&app, false).await;
+    let concert = client.concert(&operator, 50, 100, json!({"maxSeatsPerUser": 4})).await;
+    for (user, seat) in users.iter().zip(1..) {
+        let ticket = client.enter(user, &concert).await;
+        let held = client.reserve(user, &ticket, &concert, &[seat]).await.text_of("reservationId");
+        if seat % 2 == 0 {
+            client.pay(user, &ticket, &held, &key()).await.expect(201);
+        }
+        client.charge(user, 5, &key()).await.expect(201);
+    }
+    app.settled().await;
+    let app = app.stop_instances().await;
+    copy(&app, true).await;
+    let app = app.start_instances().await;
+    let back = "select (select count(*) from payments) + (select count(*) from ledger where amount = 5)
+                    + (select count(*) from transfers where state = 'POSTED')";
+    eventually("all is back", || async { app.count(back).await == 10 + 20 + 10 }).await;
+    let epochs = "select count(*) from journal_cursor where epoch = 1 and state = 'live'";
+    assert_eq!(app.count(epochs).await, 4, "nothing was rebuilt for it");
+    app.finish().await;
+}
