@@ -23,6 +23,7 @@ const SHARD_LIVE: &str = "onrush_shard_live";
 const FORKS: &str = "onrush_shard_forks_total";
 const REBUILDS: &str = "onrush_shard_rebuilds_total";
 const REBUILD_ITEMS: &str = "onrush_shard_rebuild_items_total";
+const LOADED: &str = "onrush_shard_rebuild_loaded";
 const REBUILD_SECONDS: &str = "onrush_shard_rebuild_seconds";
 const WAITING: &str = "onrush_queue_waiting";
 const ACTIVE: &str = "onrush_queue_active";
@@ -81,6 +82,7 @@ fn describe() {
     );
     describe_counter!(REBUILDS, "Rebuilds of a shard from Postgres");
     describe_counter!(REBUILD_ITEMS, "Items that rebuilds loaded");
+    describe_gauge!(LOADED, "Items that the rebuild under way, or the last, has loaded, by shard");
     describe_histogram!(REBUILD_SECONDS, "Seconds of a rebuild");
     describe_gauge!(WAITING, "People who wait, in the queues of this instance's shards");
     describe_gauge!(ACTIVE, "People who are in, likewise");
@@ -128,6 +130,11 @@ pub fn shard(shard: Shard, state: &str, lag_entries: u64, lag_ms: i64) {
 /// The two stores did not follow each other.
 pub fn fork(shard: Shard, seen_by: &'static str) {
     counter!(FORKS, "shard" => shard.to_string(), "seen_by" => seen_by).increment(1);
+}
+
+/// A rebuild has loaded so many items.
+pub fn loading(shard: Shard, items: u64) {
+    gauge!(LOADED, "shard" => shard.to_string()).set(items as f64);
 }
 
 /// A shard was rebuilt.

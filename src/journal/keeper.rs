@@ -190,6 +190,7 @@ impl Keeper {
     fn measure(&self, standing: &Standing, cursor: &Cursor) {
         let behind = standing.last.saturating_sub(cursor.seq);
         let age = standing.pending_since_ms.map_or(0, |since| (standing.now_ms - since).max(0));
+        self.journal.shards.set_lag(self.shard, age.unsigned_abs());
         metrics::shard(self.shard, &standing.state, behind, age);
     }
 

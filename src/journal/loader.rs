@@ -8,12 +8,15 @@ use std::sync::Arc;
 use super::rebuild::{CHUNK_TIMEOUT, expect_ok};
 use super::store;
 use crate::error::Error;
+use crate::metrics;
 use crate::redis::{Key, Redis, Space};
 
 /// Items that go into one chunk.
 const CHUNK_ITEMS: usize = 800;
 /// Arguments of one command, well below what Lua's `unpack` takes.
 const COMMAND_ARGS: usize = 1_000;
+/// After so many chunks the log tells how far it is.
+const PROGRESS_CHUNKS: u64 = 125;
 /// Tries of a chunk; an unknown outcome is sent again, and a chunk takes effect once.
 const CHUNK_TRIES: u32 = 5;
 
@@ -170,6 +173,10 @@ impl Loader {
         }
         *items += std::mem::take(waiting) as u64;
         *chunk += 1;
+        metrics::loading(self.space.shard, *items);
+        if chunk.is_multiple_of(PROGRESS_CHUNKS) {
+            tracing::info!(shard = %self.space.shard, items, "a rebuild has loaded so far");
+        }
         let mut keys = vec![self.space.meta()];
         let mut args = vec![self.space.epoch.to_string(), chunk.to_string()];
         for command in commands.drain(..) {

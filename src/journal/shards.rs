@@ -1,8 +1,9 @@
 //! What this instance knows of each shard: its epoch, and whether it lives. The truth is in Postgres.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::Mutex;
@@ -32,6 +33,10 @@ struct Server {
     run: RwLock<String>,
     /// The same as a number, for keys.
     number: AtomicU64,
+    /// An operator must decide about the shard.
+    fenced: AtomicBool,
+    /// How long the shard's oldest entry has waited for Postgres, where this instance looks after it.
+    lag_ms: AtomicU64,
 }
 
 impl Shards {
@@ -95,6 +100,7 @@ impl Shards {
         let update = |old: u64| (cursor.epoch >= old >> 1).then_some(new);
         // The closure refuses only what is older than known.
         let _ = known.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+        self.server(cursor.shard).fenced.store(cursor.state == ShardState::Fenced, Ordering::Release);
         // A fence holds whatever epoch was known: Postgres may have gone back.
         if cursor.state == ShardState::Fenced {
             known.fetch_and(!1, Ordering::AcqRel);
@@ -136,6 +142,28 @@ impl Shards {
         cursor::all(&self.pool).await?.iter().for_each(|cursor| self.learn(cursor));
         *refreshed = asked;
         Ok(())
+    }
+
+    /// How each shard stands: `live`, `rebuilding` or `fenced`.
+    pub fn states(&self) -> BTreeMap<String, &'static str> {
+        let state = |shard: Shard| match (self.known(shard).1, &self.server(shard).fenced) {
+            (true, _) => "live",
+            (false, fenced) if fenced.load(Ordering::Acquire) => "fenced",
+            (false, _) => "rebuilding",
+        };
+        self.all().map(|shard| (shard.to_string(), state(shard))).collect()
+    }
+
+    /// Takes note of how long a shard's oldest entry has waited for Postgres.
+    pub fn set_lag(&self, shard: Shard, lag_ms: u64) {
+        self.server(shard).lag_ms.store(lag_ms, Ordering::Relaxed);
+    }
+
+    /// The longest that an entry of these shards has waited for Postgres, as far as this instance looks after
+    /// them.
+    pub fn lag(&self) -> Duration {
+        let lags = self.servers.iter().map(|server| server.lag_ms.load(Ordering::Relaxed));
+        Duration::from_millis(lags.max().unwrap_or(0))
     }
 
     /// How many shards are known to live.

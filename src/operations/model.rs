@@ -1,5 +1,7 @@
 //! The words of operations.
 
+use std::collections::BTreeMap;
+
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,8 +18,12 @@ pub struct Readiness {
     pub redis: bool,
     /// Postgres answers.
     pub postgres: bool,
+    /// How long the oldest entry of this instance's shards has waited for Postgres, in milliseconds.
+    pub lag_ms: u64,
     /// Shards that read and write.
     pub shards_live: usize,
+    /// How each shard stands: `live`, `rebuilding`, or `fenced` until an operator decides.
+    pub shard_states: BTreeMap<String, &'static str>,
     /// All shards.
     pub shards: usize,
     /// Whether rate limits hold; `off` is for load tests.

@@ -16,12 +16,17 @@ pub async fn readiness(app: &App) -> Readiness {
     let postgres = matches!(postgres, Ok(Ok(())));
     let (live, shards) = (app.journal.shards.live_count(), usize::from(app.journal.shards.count()));
     let draining = app.rotation.is_draining();
+    // Beyond this joins are refused.
+    let lag = app.journal.shards.lag();
+    let keeps_up = lag <= app.config.join_busy_after;
     Readiness {
-        ready: redis && postgres && live == shards && !draining,
+        ready: redis && postgres && live == shards && keeps_up && !draining,
         draining,
         redis,
         postgres,
+        lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
         shards_live: live,
+        shard_states: app.journal.shards.states(),
         shards,
         limits: if app.config.limits { "on" } else { "off" },
     }

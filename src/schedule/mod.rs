@@ -174,6 +174,7 @@ async fn keep(app: AppState, shard: Shard, owned: lease::Owned, positions: Arc<P
         ticks.tick().await;
         let owns = owned.borrow().contains(&shard);
         if !(owns || app.config.sabotage.lacks(Defence::TickLeases)) {
+            app.journal.shards.set_lag(shard, 0);
             continue;
         }
         let lives = if owns { keeper.look().await } else { Ok(app.journal.shards.known(shard).1) };

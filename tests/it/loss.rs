@@ -240,7 +240,8 @@ async fn a_postgres_from_an_old_backup_overwrites_nothing() {
     .await;
     assert_eq!(app.redis(&["HGET", &meta, "epoch"]).await, "$3\r\n100\r\n", "redis is as it was");
     assert_eq!(app.count("select count(*) from queue_gaps").await, 0, "no number was given up");
-    app.client().get("/readyz").await.expect(503);
+    let states = app.client().get("/readyz").await.expect(503).body["shardStates"].clone();
+    assert_eq!((&states["s00"], &states["s01"]), (&json!("fenced"), &json!("live")));
     // The operator is told why, and decides.
     let rebuild = |args: &[&str]| {
         let mut command = Program::command(&[&["rebuild", "--shard", "0"], args].concat());
@@ -265,6 +266,68 @@ async fn an_operator_rebuilds_a_living_shard_by_hand() {
         assert!(String::from_utf8_lossy(&told.stdout).contains("s03 is rebuilt, in epoch 2"));
         rebuilt(&app, 2).await;
         assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 11);
+    })
+    .await;
+}
+
+const LIVE: &str = "select coalesce(max(epoch), 0) from journal_cursor where shard = 0 and state = 'live'";
+
+/// Users of one shard with balances, and the ledgers that say why.
+async fn crowd(app: &TestApp) {
+    app.sql(
+        "with made as (
+             insert into balances (user_id, shard, balance)
+             select gen_random_uuid(), 0, 7 from generate_series(1, 150000) returning user_id
+         )
+         insert into ledger (transaction_id, user_id, type, amount, balance_after, epoch, seq, created_at)
+         select gen_random_uuid(), user_id, 'CHARGE', 7, 7, 0, 0, now() from made",
+    )
+    .await;
+}
+
+/// Waits until a rebuild of the first shard has begun to load.
+async fn loading(app: &TestApp) -> i64 {
+    let meta = app.meta_key(0);
+    eventually("the shard is being loaded", || async {
+        app.redis(&["HGET", &meta, "state"]).await.contains("loading")
+    })
+    .await;
+    app.count("select epoch from journal_cursor where shard = 0").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_loss_while_a_shard_is_loaded_begins_again() {
+    with_app(async |app| {
+        let (client, user) = (app.client(), app.user(10).await);
+        crowd(&app).await;
+        app.lose_redis().await;
+        let first = loading(&app).await;
+        app.lose_redis().await;
+        rebuilt(&app, 2).await;
+        assert!(app.count("select epoch from journal_cursor where shard = 0").await > first);
+        assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 11);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuilder_that_slept_finds_another_epoch_and_does_no_harm() {
+    with_app(async |app| {
+        let (client, user) = (app.client(), app.user(10).await);
+        crowd(&app).await;
+        app.lose_redis().await;
+        rebuilt(&app, 2).await;
+        let mut command = Program::command(&["rebuild", "--shard", "0"]);
+        program_settings(&mut command, &app).stdout(std::process::Stdio::null());
+        let mut sleeper = Program::spawn(command);
+        let epoch = loading(&app).await;
+        onrush::servers::signal(sleeper.pid(), "STOP");
+        eventually("whoever looks after the shard rebuilds it", || async { app.count(LIVE).await > epoch })
+            .await;
+        assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 11);
+        onrush::servers::signal(sleeper.pid(), "CONT");
+        eventually("it ends", || std::future::ready(sleeper.has_ended())).await;
+        assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 12);
     })
     .await;
 }

@@ -16,6 +16,8 @@ async fn an_instance_tells_that_it_lives_and_is_ready() {
             (&json!(true), &json!(4), &json!(4))
         );
         assert_eq!(ready["limits"], "off");
+        assert_eq!(ready["shardStates"]["s03"], "live");
+        assert!(ready["lagMs"].as_u64().unwrap() <= 3_000);
         assert_eq!(client.get("/health").await.expect(200).body, json!({"inRotation": true}));
         assert_eq!(client.get("/.well-known/jwks.json").await.expect(200).body, json!({"keys": []}));
     })
