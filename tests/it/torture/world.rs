@@ -114,13 +114,6 @@ impl Torture {
         self.folder.path().join(format!("instance-{at}.log"))
     }
 
-    /// The end of an instance's log.
-    pub fn last_words(&self, at: usize) -> String {
-        let log = std::fs::read_to_string(self.log(at)).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().rev().filter(|line| !line.contains("v1/users")).take(12).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-
     fn spawn(&self, at: usize) -> Program {
         let mut command = self.command(&["serve"], at);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(at)).unwrap();
