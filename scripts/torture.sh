@@ -9,4 +9,4 @@ need_build_and_servers
 export TORTURE_FAULTS=${1:-40} TORTURE_SEED=${2:-1}
 export TORTURE_CLUSTER_FAULTS=$((TORTURE_FAULTS / 6)) TORTURE_SENTINEL_FAULTS=$((TORTURE_FAULTS / 10))
 cargo build --locked --tests
-cargo test --locked --test it -- --nocapture torture::faults
+cargo test --locked --test it -- --nocapture --test-threads 1 torture::faults
