@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::accounts::keys::SigningKeys;
 use crate::accounts::passwords::Passwords;
+use crate::accounts::sessions::Sessions;
 use crate::accounts::tokens::Tokens;
 use crate::clock::Clock;
 use crate::concerts::catalog::Catalog;
@@ -94,6 +96,8 @@ pub struct App {
     pub keys: Keys,
     /// Access tokens.
     pub tokens: Tokens,
+    /// What changed about tokens that are out.
+    pub sessions: Sessions,
     /// Queue tickets.
     pub tickets: Tickets,
     /// Passwords.
@@ -117,15 +121,7 @@ pub struct App {
 impl App {
     /// Connects to the servers, and checks that they are those of this deployment.
     pub async fn connect(config: Config) -> anyhow::Result<Arc<Self>> {
-        let options = database_options(&config)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(config.database_connections)
-            .acquire_timeout(config.ack_timeout)
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .context("cannot connect to Postgres (ONRUSH_DATABASE_URL)")?;
-        check_migrations(&pool).await?;
+        let pool = connect_pool(&config).await?;
         let (deployment, shards) = cursor::ensure_deployment(&pool, config.shards).await?;
         if config.shards.is_some_and(|asked| asked != shards) {
             bail!(
@@ -149,6 +145,9 @@ impl App {
             sabotage: config.sabotage.clone(),
         };
         let clock = config.clock.clone();
+        let signing = SigningKeys::open(pool.clone(), &config.derive_bytes("signing keys")).await?;
+        let sessions = Sessions::default();
+        sessions.refresh(&pool, config.access_token).await?;
         let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);
         if let Some(other) = journal.foreign(deployment).await? {
             bail!(
@@ -164,7 +163,8 @@ impl App {
             pool,
             clock,
             keys: Keys { signup: config.derive_key("signup"), refresh: config.derive_key("refresh") },
-            tokens: Tokens::new(&config.secret),
+            tokens: Tokens::new(signing),
+            sessions,
             tickets: Tickets::new(config.derive_key("queue ticket")),
             passwords: Passwords::new(config.bcrypt_cost)?,
             catalog: Catalog::default(),
@@ -246,6 +246,19 @@ impl App {
             Err(_) => Err(Error::outcome_unknown("it takes too long")),
         }
     }
+}
+
+/// Connections to Postgres, whose schema is up to date.
+pub async fn connect_pool(config: &Config) -> anyhow::Result<PgPool> {
+    let pool = PgPoolOptions::new()
+        .max_connections(config.database_connections)
+        .acquire_timeout(config.ack_timeout)
+        .test_before_acquire(false)
+        .connect_with(database_options(config)?)
+        .await
+        .context("cannot connect to Postgres (ONRUSH_DATABASE_URL)")?;
+    check_migrations(&pool).await?;
+    Ok(pool)
 }
 
 /// How the writer and the pool connect.

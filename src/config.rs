@@ -69,7 +69,7 @@ pub struct Settings {
     #[arg(long, env = "ONRUSH_TICK_MS", default_value_t = 100, value_name = "MS")]
     pub tick_ms: u64,
     /// How long an access token is good.
-    #[arg(long, env = "ONRUSH_ACCESS_TOKEN_SECONDS", default_value_t = 3_600, value_name = "SECONDS")]
+    #[arg(long, env = "ONRUSH_ACCESS_TOKEN_SECONDS", default_value_t = 600, value_name = "SECONDS")]
     pub access_token_seconds: i64,
     /// How long a sign-in can be refreshed.
     #[arg(long, env = "ONRUSH_REFRESH_TOKEN_SECONDS", default_value_t = 1_209_600, value_name = "SECONDS")]
@@ -186,7 +186,9 @@ impl Settings {
         demand(self.database_connections >= 4, "ONRUSH_DATABASE_CONNECTIONS must be at least 4".into());
         demand(self.body_bytes_max >= 1_024, "ONRUSH_BODY_BYTES_MAX must be at least 1024".into());
         demand(self.connections_max >= 1, "ONRUSH_CONNECTIONS_MAX must be at least 1".into());
-        demand(self.access_token_seconds >= 1, "ONRUSH_ACCESS_TOKEN_SECONDS must be at least 1".into());
+        demand((1..=86_400).contains(&self.access_token_seconds), {
+            "ONRUSH_ACCESS_TOKEN_SECONDS must be between 1 and 86400".into()
+        });
         demand(self.refresh_token_seconds >= 1, "ONRUSH_REFRESH_TOKEN_SECONDS must be at least 1".into());
         demand(self.ack_timeout_ms >= 100, "ONRUSH_ACK_TIMEOUT_MS must be at least 100".into());
         let prefix =
@@ -230,8 +232,16 @@ impl Config {
     /// A key for one purpose, derived from the secret, so that no token can stand for another kind.
     pub fn derive_key(&self, purpose: &str) -> aws_lc_rs::hmac::Key {
         use aws_lc_rs::hmac;
+        hmac::Key::new(hmac::HMAC_SHA256, &self.derive_bytes(purpose))
+    }
+
+    /// The same as bytes.
+    pub fn derive_bytes(&self, purpose: &str) -> [u8; 32] {
+        use aws_lc_rs::hmac;
         let root = hmac::Key::new(hmac::HMAC_SHA256, self.secret.expose_secret().as_bytes());
-        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, purpose.as_bytes()).as_ref())
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hmac::sign(&root, purpose.as_bytes()).as_ref());
+        bytes
     }
 }
 

@@ -165,6 +165,7 @@ pub mod servers;
 mod wallet;
 
 pub use accounts::model::Role;
+pub use http::identity::Identity;
 
 /// All scripts, for the loader and the contract test.
 fn scripts() -> Vec<&'static redis::Source> {

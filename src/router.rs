@@ -25,7 +25,7 @@ pub fn api() -> Api {
 }
 
 fn accounts_api(api: Api) -> Api {
-    use accounts::model::{LoginRequest, RefreshRequest, Session, SignupRequest, User};
+    use accounts::model::{ChangeRole, LoginRequest, RefreshRequest, Session, SignupRequest, User};
     use accounts::routes as handlers;
     use wallet::model::{Balance, ChargeRequest, Charged, Transaction};
     use wallet::routes as points;
@@ -46,7 +46,16 @@ fn accounts_api(api: Api) -> Api {
                 .takes::<RefreshRequest>()
                 .answers::<Session>(200)
                 .refuses(&[RefreshTokenInvalid, RefreshTokenReused]),
+            post("/v1/auth/logout", "End the sign-in, with all of its tokens", handlers::log_out)
+                .who(Who::SignedIn)
+                .without_key()
+                .answers_nothing(204),
             get("/v1/auth/me", "Who is signed in", handlers::me).who(Who::SignedIn).answers::<User>(200),
+            put("/v1/users/{userId}/role", "Give a user another role", handlers::change_role)
+                .who(Who::Admins)
+                .takes::<ChangeRole>()
+                .answers::<User>(200)
+                .refuses(&[UserNotFound]),
             get("/v1/users", "List accounts", handlers::list)
                 .who(Who::Operators)
                 .paged()

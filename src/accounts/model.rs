@@ -90,6 +90,14 @@ pub struct RefreshRequest {
     pub refresh_token: String,
 }
 
+/// `PUT /v1/users/{userId}/role`.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+pub struct ChangeRole {
+    /// What the user may do from now on.
+    pub role: Role,
+}
+
 /// An account.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
-use super::model::{LoginRequest, RefreshRequest, Role, Session, SignupRequest, User};
+use super::model::{ChangeRole, LoginRequest, RefreshRequest, Role, Session, SignupRequest, User};
 use super::refresh::RefreshToken;
+use super::sessions::Change;
 use super::table;
 use crate::app::App;
 use crate::error::{Code, Error};
@@ -70,8 +71,44 @@ pub async fn refresh(app: &App, body: &RefreshRequest) -> Result<Session, Error>
         return session(app, &family.user, successor, family.expires_at);
     }
     tracing::warn!(family = %token.family, "a spent refresh token was used again; its family ends");
-    table::end_family(&app.pool, token.family, now).await?;
+    end(app, token.family).await?;
     Err(Error::refused(Code::RefreshTokenReused))
+}
+
+/// Ends the sign-in that a token came from: here at once, elsewhere within a second.
+pub async fn log_out(app: &App, me: Identity) -> Result<(), Error> {
+    end(app, me.session).await
+}
+
+async fn end(app: &App, family: Uuid) -> Result<(), Error> {
+    if let Some(at) = table::end_family(&app.pool, family, app.clock.now()).await? {
+        app.sessions.apply(Change::Ended(family), at);
+    }
+    Ok(())
+}
+
+/// Gives a user another role, for tokens that are out as well. True when an earlier request with the same key
+/// did.
+pub async fn change_role(
+    app: &App,
+    me: Identity,
+    user: UserId,
+    body: &ChangeRole,
+    key: Option<IdempotencyKey>,
+) -> Result<(User, bool), Error> {
+    let request = Request::new(me.user, "users.role", user, body, key);
+    let _turn = app.journal.turn(&request).await?;
+    if let Some(changed) = direct::recall(&app.pool, &request).await? {
+        return Ok((changed, true));
+    }
+    let mut tx = app.pool.begin().await?;
+    let changed = table::set_role(&mut tx, user, body.role).await?;
+    let (changed, before, at) = changed.ok_or_else(|| Error::refused(Code::UserNotFound))?;
+    direct::record(&mut tx, &request, 200, &changed).await?;
+    tx.commit().await?;
+    app.sessions.apply(Change::Role(user, changed.role), at);
+    tracing::warn!(by = %me.user, %user, from = before.role.word(), to = changed.role.word(), "role changed");
+    Ok((changed, false))
 }
 
 fn session(
@@ -81,8 +118,8 @@ fn session(
     refresh_expires_at: chrono::DateTime<chrono::Utc>,
 ) -> Result<Session, Error> {
     let lifetime = app.config.access_token;
-    let (access_token, expires_at) =
-        app.tokens.issue(user.user_id, user.role, app.clock.now_ms(), lifetime)?;
+    let who = Identity { user: user.user_id, role: user.role, session: refresh.family };
+    let (access_token, expires_at) = app.tokens.issue(who, app.clock.now_ms(), lifetime)?;
     Ok(Session {
         access_token,
         expires_at,

@@ -3,15 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::model::{LoginRequest, RefreshRequest, Session, SignupRequest, User};
+use super::model::{ChangeRole, LoginRequest, RefreshRequest, Session, SignupRequest, User};
 use super::{ops, table};
 use crate::app::AppState;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
 use crate::http::headers::KeyHeader;
-use crate::http::identity::{Acting, Identity, Operators};
+use crate::http::identity::{Acting, Admins, Identity, Operators};
 use crate::http::page::{Page, PageRequest};
+use crate::http::path::PathId;
+use crate::ids::UserId;
 
 pub async fn sign_up(
     State(app): State<AppState>,
@@ -35,6 +37,23 @@ pub async fn refresh(
     Body(body): Body<RefreshRequest>,
 ) -> Result<Answer<Session>, Error> {
     Ok(Answer::ok(ops::refresh(&app, &body).await?, false))
+}
+
+pub async fn log_out(State(app): State<AppState>, me: Identity) -> Result<Answer<()>, Error> {
+    ops::log_out(&app, me).await.map(|()| Answer::none(false))
+}
+
+pub async fn change_role(
+    State(app): State<AppState>,
+    me: Acting<Admins>,
+    id: PathId<UserId>,
+    key: KeyHeader,
+    Body(body): Body<ChangeRole>,
+) -> Result<Answer<User>, Error> {
+    let (key, user) = (key.optional()?, id.or(Code::UserNotFound)?);
+    let change = move |app: AppState| async move { ops::change_role(&app, me.0, user, &body, key).await };
+    let (changed, replayed) = app.run(change).await?;
+    Ok(Answer::ok(changed, replayed))
 }
 
 pub async fn me(State(app): State<AppState>, me: Identity) -> Result<Json<User>, Error> {

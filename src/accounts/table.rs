@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+use super::keys::{StoredKey, TOKEN_LIFETIME_MAX};
 use super::model::{Role, User};
+use super::sessions::Change;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::UserId;
@@ -176,11 +178,137 @@ pub async fn live_family(pool: &PgPool, family: Uuid, now: DateTime<Utc>) -> Res
     .transpose()
 }
 
-/// Ends a family.
-pub async fn end_family(pool: &PgPool, family: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query("update refresh_families set ended_at = $2 where family_id = $1 and ended_at is null")
-        .bind(family)
-        .bind(now)
+/// Ends a family, for its access tokens as well: when that was. `None` where it had ended.
+pub async fn end_family(
+    pool: &PgPool,
+    family: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let row = sqlx::query(
+        "with ended as (
+             update refresh_families set ended_at = $2 where family_id = $1 and ended_at is null
+             returning family_id
+         )
+         insert into session_changes (family_id) select family_id from ended returning at",
+    )
+    .bind(family)
+    .bind(now)
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| Ok(row.try_get(0)?)).transpose()
+}
+
+/// Gives a user another role: the account as it is now, what it was before, and when. `None` where there is
+/// no such user.
+pub async fn set_role(
+    pg: &mut PgConnection,
+    id: UserId,
+    role: Role,
+) -> Result<Option<(User, User, DateTime<Utc>)>, Error> {
+    let before =
+        sqlx::query("select user_id, email, name, role, created_at from users where user_id = $1 for update")
+            .bind(id)
+            .fetch_optional(&mut *pg)
+            .await?;
+    let Some(before) = before.as_ref().map(user).transpose()? else { return Ok(None) };
+    sqlx::query("update users set role = $2 where user_id = $1")
+        .bind(id)
+        .bind(role.word())
+        .execute(&mut *pg)
+        .await?;
+    let at = sqlx::query("insert into session_changes (user_id, role) values ($1, $2) returning at")
+        .bind(id)
+        .bind(role.word())
+        .fetch_one(pg)
+        .await?
+        .try_get(0)?;
+    Ok(Some((User { role, ..before.clone() }, before, at)))
+}
+
+/// Changes of sessions since a time, or all that concern tokens which are out; oldest first.
+pub async fn session_changes(
+    pool: &PgPool,
+    since: Option<DateTime<Utc>>,
+    lifetime: chrono::Duration,
+) -> Result<Vec<(Change, DateTime<Utc>)>, Error> {
+    let rows = sqlx::query(
+        "select family_id, user_id, role, at from session_changes
+         where at > coalesce($1,
+             now() - make_interval(secs => case when family_id is null then $3 else $2 end))
+         order by at",
+    )
+    .bind(since)
+    .bind(lifetime.num_seconds() as f64)
+    .bind(TOKEN_LIFETIME_MAX.num_seconds() as f64)
+    .fetch_all(pool)
+    .await?;
+    let change = |row: &sqlx::postgres::PgRow| -> Result<(Change, DateTime<Utc>), Error> {
+        let at = row.try_get("at")?;
+        if let Some(family) = row.try_get("family_id")? {
+            return Ok((Change::Ended(family), at));
+        }
+        let word: &str = row.try_get("role")?;
+        let role = Role::from_word(word)
+            .ok_or_else(|| Error::internal(format_args!("postgres holds {word:?} as a role")))?;
+        Ok((Change::Role(row.try_get("user_id")?, role), at))
+    };
+    rows.iter().map(change).collect()
+}
+
+/// Keys that sign or may still verify, newest first.
+pub async fn signing_keys(pool: &PgPool) -> Result<Vec<StoredKey>, Error> {
+    let rows = sqlx::query(
+        "select kid, public, sealed, retired_at is not null as retired from signing_keys
+         where retired_at is null or retired_at > now() - make_interval(secs => $1)
+         order by created_at desc, kid desc",
+    )
+    .bind(TOKEN_LIFETIME_MAX.num_seconds() as f64)
+    .fetch_all(pool)
+    .await?;
+    let key = |row: &sqlx::postgres::PgRow| {
+        Ok(StoredKey {
+            kid: row.try_get("kid")?,
+            public: row.try_get("public")?,
+            sealed: row.try_get("sealed")?,
+            is_retired: row.try_get("retired")?,
+        })
+    };
+    rows.iter().map(key).collect()
+}
+
+/// Stores a key; where it is asked for, all others are retired with it.
+pub async fn insert_signing_key(
+    pool: &PgPool,
+    kid: &str,
+    public: &[u8],
+    sealed: &[u8],
+    retire_others: bool,
+) -> Result<(), Error> {
+    sqlx::query(
+        "with retired as (
+             update signing_keys set retired_at = clock_timestamp() where $4 and retired_at is null
+         )
+         insert into signing_keys (kid, public, sealed) values ($1, $2, $3)",
+    )
+    .bind(kid)
+    .bind(public)
+    .bind(sealed)
+    .bind(retire_others)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Drops keys that are retired: whatever they signed is good no more. How many.
+pub async fn drop_retired_keys(pool: &PgPool) -> Result<u64, Error> {
+    let dropped = sqlx::query("delete from signing_keys where retired_at is not null").execute(pool).await?;
+    Ok(dropped.rows_affected())
+}
+
+/// Drops changes that concern no token any more.
+pub async fn drop_session_changes(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query("delete from session_changes where at < now() - make_interval(secs => $1)")
+        .bind(TOKEN_LIFETIME_MAX.num_seconds() as f64)
         .execute(pool)
         .await?;
     Ok(())

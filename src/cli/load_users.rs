@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
+use uuid::Uuid;
 
 use super::Target;
 use crate::accounts::model::Role;
 use crate::accounts::table;
 use crate::app::{App, AppState};
 use crate::error::Error;
+use crate::http::identity::Identity;
 use crate::ids::{Points, UserId};
 use crate::redis::Shard;
 use crate::{schedule, wallet};
@@ -58,7 +60,8 @@ pub async fn make(app: &AppState, count: usize, points: i64) -> anyhow::Result<V
     if points > Points::ZERO {
         charge(app, &users, points).await?;
     }
-    let token = |user| app.tokens.issue(user, Role::User, app.clock.now_ms(), LIFETIME);
+    let identity = |user| Identity { user, role: Role::User, session: Uuid::nil() };
+    let token = |user| app.tokens.issue(identity(user), app.clock.now_ms(), LIFETIME);
     Ok(users.into_iter().map(|user| Ok((user, token(user)?.0))).collect::<Result<_, Error>>()?)
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod complete;
 mod demo;
 mod health;
+mod keys;
 pub(crate) mod load_users;
 mod migrate;
 mod openapi;
@@ -42,6 +43,8 @@ enum Command {
     Migrate(Target),
     /// Make accounts with a role.
     Admin(admin::Admin),
+    /// Keys that access tokens are signed with.
+    Keys(keys::Keys),
     /// Make users for load tests and print `userId,accessToken` (CSV); the tokens live for a day.
     LoadUsers(load_users::LoadUsers),
     /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Migrate(target) => migrate::run(&target),
         Command::Admin(command) => command.run(),
+        Command::Keys(command) => command.run(),
         Command::LoadUsers(command) => command.run(),
         Command::Verify(target) => verify::run(&target),
         Command::Rebuild(command) => command.run(),

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use uuid::Uuid;
 
 use super::path::PathId;
 use crate::accounts::model::Role;
@@ -17,8 +18,10 @@ use crate::ids::UserId;
 pub struct Identity {
     /// Who.
     pub user: UserId,
-    /// As what, by the token.
+    /// As what.
     pub role: Role,
+    /// By which sign-in; nil for tokens that no sign-in gave out.
+    pub session: Uuid,
 }
 
 impl FromRequestParts<AppState> for Identity {
@@ -27,9 +30,12 @@ impl FromRequestParts<AppState> for Identity {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Error> {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, token) = header.and_then(|text| text.split_once(' ')).unwrap_or_default();
-        let bearer =
-            scheme.eq_ignore_ascii_case("bearer").then(|| app.tokens.read(token.trim(), app.clock.now_ms()));
-        bearer.flatten().ok_or_else(|| Error::refused(Code::Unauthenticated))
+        let refused = || Error::refused(Code::Unauthenticated);
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(refused());
+        }
+        let token = app.tokens.read(token.trim(), app.clock.now_ms()).await;
+        token.and_then(|token| app.sessions.now(token)).ok_or_else(refused)
     }
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::model::{HealthView, SetHealth};
 use super::ops;
@@ -59,9 +59,8 @@ pub async fn openapi() -> Json<Value> {
     Json(DOCUMENT.clone())
 }
 
-/// Our own tokens are signed with a secret, which has no public half.
-pub async fn jwks() -> Json<Value> {
-    Json(json!({"keys": []}))
+pub async fn jwks(State(app): State<AppState>) -> Json<Value> {
+    Json(app.tokens.keys.published())
 }
 
 pub async fn docs() -> Redirect {

@@ -30,6 +30,8 @@ const MARKS_EVERY: Duration = Duration::from_millis(250);
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// Pause between two looks whether a rebuild has left dead keys.
 const UNLINK_EVERY: Duration = Duration::from_secs(10);
+/// Pause between two looks at what changed about sessions.
+const SESSIONS_EVERY: Duration = Duration::from_millis(400);
 /// Pause between two looks at who Redis is.
 const IDENTITY_EVERY: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,7 @@ impl Background {
         }
         ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
         ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), watch_sessions(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), unlink_dead(app.clone())));
@@ -236,6 +239,18 @@ async fn watch_servers(app: AppState) {
         let postgres = tokio::time::timeout(IDENTITY_EVERY, app.journal.shards.refresh()).await;
         metrics::server_up("postgres", matches!(postgres, Ok(Ok(()))));
         app.prometheus.run_upkeep();
+    }
+}
+
+/// Sign-ins that ended, roles that changed, keys that others made.
+async fn watch_sessions(app: AppState) {
+    let mut ticks = interval(SESSIONS_EVERY);
+    loop {
+        ticks.tick().await;
+        let sessions = app.sessions.refresh(&app.pool, app.config.access_token).await;
+        if let Err(error) = sessions.and(app.tokens.keys.refresh().await) {
+            tracing::debug!(%error, "reading what changed about sessions");
+        }
     }
 }
 

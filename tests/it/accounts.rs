@@ -137,12 +137,9 @@ async fn a_bearer_that_is_not_good_is_nobody() {
             let request = client.request(reqwest::Method::GET, path).header("Authorization", header);
             client.send(request).await.refused(401, "unauthenticated");
         }
-        let other = app.inside(0).tokens.issue(
-            onrush::ids::UserId::mint(),
-            Role::User,
-            0,
-            chrono::Duration::hours(1),
-        );
+        let (id, session) = (onrush::ids::UserId::mint(), uuid::Uuid::nil());
+        let who = onrush::Identity { user: id, role: Role::User, session };
+        let other = app.inside(0).tokens.issue(who, 0, chrono::Duration::hours(1));
         let expired = User { token: other.unwrap().0, ..user.clone() };
         client.get_as(&expired, path).await.refused(401, "unauthenticated");
         client.get_as(&user, path).await.expect(200);

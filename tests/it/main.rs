@@ -22,6 +22,7 @@ mod programs;
 mod queue;
 mod queue_time;
 mod seats;
+mod sessions;
 mod tidy;
 mod torture;
 mod wrong_input;

@@ -9,7 +9,7 @@ use onrush::app::{self, App, AppState};
 use onrush::clock::Clock;
 use onrush::config::{Config, Settings};
 use onrush::sabotage::Sabotage;
-use onrush::{Role, ids::UserId};
+use onrush::{Identity, Role, ids::UserId};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -143,7 +143,8 @@ impl TestApp {
             .await
             .expect("the account is made");
         let app = self.inside(0);
-        let issued = app.tokens.issue(id, role, app.clock.now_ms(), chrono::Duration::days(30));
+        let who = Identity { user: id, role, session: Uuid::nil() };
+        let issued = app.tokens.issue(who, app.clock.now_ms(), chrono::Duration::days(30));
         User { id: id.to_string(), token: issued.expect("a token is signed").0 }
     }
 
