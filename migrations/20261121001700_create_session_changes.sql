@@ -1,7 +1,7 @@
 -- What changed about sessions that have tokens out: a sign-in that ended, or a role that is another.
 -- Instances read what is young; access tokens that are older than the longest have ended by themselves.
 create table session_changes (
-    change_id bigint      generated always as identity,
+    change_id uuid        not null default gen_random_uuid(),
     family_id uuid,
     user_id   uuid,
     role      text,

@@ -47,7 +47,7 @@ say "a part of the suite on a Redis Cluster"
 "$onrush" with-servers --cluster --data-dir "$work/cluster" -- \
     "${some[@]}" payments:: loss:: instances:: queue::
 say "torture, 40 faults, and two controls"
-TORTURE_FAULTS=31 TORTURE_CLUSTER_FAULTS=6 TORTURE_SENTINEL_FAULTS=3 "${aloud[@]}" \
+TORTURE_FAULTS=29 TORTURE_CLUSTER_FAULTS=7 TORTURE_SENTINEL_FAULTS=4 "${aloud[@]}" \
     torture::faults torture::without_postgres \
     torture::control_without_waiting torture::control_without_compare
 

@@ -127,6 +127,10 @@ pub async fn accept_redis(
         differences.extend(compared(&mut tx, kept).await?);
     }
     if differences.is_empty() {
+        for kept in &all {
+            // Redis may have lost its last second since the backup, and numbers with it.
+            queue::table::record_gaps(&mut tx, kept.space.shard, kept.space.epoch).await?;
+        }
         tx.commit().await?;
         tracing::warn!(?shards, "an operator accepted what redis has");
     }
@@ -143,7 +147,11 @@ async fn read(journal: &Journal, deployment: Uuid, shard: Shard) -> Result<Kept,
     let space = journal.shards.space(shard, epoch);
     let fence = store::Fence { meta: space.meta(), epoch };
     rebuild::expect_ok(&journal.redis.run(fence, rebuild::CHUNK_TIMEOUT).await?)?;
+    let server = journal.redis.identity(&space.meta()).await?;
     let standing = journal.standing(&space, 0).await?;
+    if standing.head.is_empty() {
+        return Err(Error::unavailable(format_args!("shard {shard} was never loaded to its end in redis")));
+    }
     if standing.head != standing.last_hash {
         return Err(Error::unavailable(format_args!("a script died half-way in shard {shard}")));
     }
@@ -155,6 +163,11 @@ async fn read(journal: &Journal, deployment: Uuid, shard: Shard) -> Result<Kept,
             let (kind, items, bytes) = journal.redis.content(&key, READ_TIMEOUT).await?;
             contents.insert(key, Raw::new(kind, items, bytes));
         }
+    }
+    let after = journal.standing(&space, 0).await?;
+    let same = (after.epoch, after.last, &after.head) == (Some(epoch), standing.last, &standing.head);
+    if !same || after.state != "fenced" || journal.redis.identity(&space.meta()).await? != server {
+        return Err(Error::unavailable(format_args!("redis did not stand still in shard {shard}")));
     }
     Ok(Kept { space, now_ms: standing.now_ms, last: standing.last, contents })
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::judge::{Verdict, judge};
 use super::positions::Positions;
 use super::store::{self, Standing};
 use super::table::cursor::{self, Cursor, ShardState};
@@ -19,7 +20,7 @@ use crate::sabotage::Defence;
 
 /// A shard that does not live in Redis though Postgres says so is rebuilt after this.
 const NOT_LIVE_MAX: Duration = Duration::from_secs(10);
-/// Before a rebuild the writer gets so long to commit what still follows the chain.
+/// Before a rebuild the writer may commit what still follows the chain, until it has stood still for so long.
 const DRAIN_MAX: Duration = Duration::from_millis(300);
 /// Records of operations are kept so long, and until they are durable.
 const RECORDS_KEEP_MS: i64 = 900_000;
@@ -31,64 +32,6 @@ const FORGET_CALLS_MAX: u32 = 20;
 const REBUILD_AGAIN: Duration = Duration::from_secs(1);
 /// Redis' and Postgres' clocks may differ by so much when a jump is judged.
 const CLOCKS_APART_MAX_MS: i64 = 5_000;
-
-/// What a look at a shard came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The two stores follow each other.
-    Fine,
-    /// Redis lost something, or a script died half-way.
-    Rebuild(&'static str),
-    /// Redis has more than Postgres ever confirmed having: an operator decides which to believe.
-    Fence(&'static str),
-    /// Not live in Redis; a rebuild may be under way.
-    NotLive,
-    /// Much time has passed, or a clock has jumped.
-    ClockJumped,
-    /// This Redis belongs to another deployment.
-    Foreign,
-}
-
-/// Compares how a shard stands in Redis with its cursor in Postgres.
-pub fn judge(standing: &Standing, cursor: &Cursor, deployment: Uuid, redis_run: &str) -> Verdict {
-    let first_seq = super::entry::parse_id(&standing.first).map(|(_, seq)| seq).ok();
-    if !standing.deployment.is_empty() && standing.deployment != deployment.to_string() {
-        return Verdict::Foreign;
-    }
-    match standing.epoch {
-        None => return Verdict::Rebuild("redis is empty"),
-        Some(epoch) if epoch < cursor.epoch => return Verdict::Rebuild("redis is of an older epoch"),
-        Some(epoch) if epoch > cursor.epoch => {
-            return Verdict::Fence("redis is of a newer epoch: postgres was restored from an older backup");
-        }
-        Some(_) => {}
-    }
-    if standing.state != "live" {
-        return Verdict::NotLive;
-    }
-    if redis_run != cursor.redis_run {
-        return Verdict::Rebuild("another redis server answers, or it was restarted");
-    }
-    if standing.last < cursor.seq {
-        return Verdict::Rebuild("redis lacks entries that postgres has");
-    }
-    match first_seq {
-        Some(first) if first > cursor.seq + 1 => {
-            return Verdict::Fence(
-                "the journal is trimmed beyond the cursor: postgres was restored from an older backup",
-            );
-        }
-        Some(first) if first == cursor.seq + 1 => {}
-        _ if standing.cursor_hash != cursor.hash.to_string() => {
-            return Verdict::Rebuild("the entry at the cursor is another");
-        }
-        _ => {}
-    }
-    if standing.head != standing.last_hash {
-        return Verdict::Rebuild("a script died half-way");
-    }
-    if standing.clock_jumped { Verdict::ClockJumped } else { Verdict::Fine }
-}
 
 /// Looks after one shard.
 pub struct Keeper {
@@ -146,9 +89,6 @@ impl Keeper {
         if self.journal.limits.sabotage.lacks(Defence::Chain) {
             (standing.head, standing.cursor_hash) = (standing.last_hash.clone(), cursor.hash.to_string());
         }
-        if cursor.state == ShardState::Rebuilding {
-            return self.open(&cursor, &standing).await;
-        }
         let verdict =
             match judge(&standing, &cursor, self.deployment, &self.journal.shards.redis_run(self.shard)) {
                 Verdict::Fine if position.broken => Verdict::Rebuild("the journal does not follow its chain"),
@@ -157,7 +97,9 @@ impl Keeper {
         if verdict != Verdict::NotLive {
             self.not_live_since = None;
         }
-        self.measure(&standing, &cursor);
+        if cursor.state == ShardState::Live {
+            self.measure(&standing, &cursor);
+        }
         match verdict {
             Verdict::Fine => self.tell(&standing, &cursor).await,
             other => {
@@ -172,19 +114,6 @@ impl Keeper {
         let (space, lives) = self.journal.shards.known(self.shard);
         let here = cursor.redis_run == self.journal.shards.redis_run(self.shard);
         space.epoch > cursor.epoch || (cursor.state == ShardState::Live && here && !lives)
-    }
-
-    /// A shard that was left tidy, that never lived, or whose rebuilder died. Redis is asked first: where it
-    /// has a newer epoch or another's data, nothing is overwritten.
-    async fn open(&mut self, cursor: &Cursor, standing: &Standing) -> Result<bool, Error> {
-        let newer = standing.epoch.is_some_and(|epoch| epoch > cursor.epoch);
-        let verdict = match judge(standing, cursor, self.deployment, &cursor.redis_run) {
-            Verdict::Foreign => Verdict::Foreign,
-            Verdict::Fence(why) if newer => Verdict::Fence(why),
-            _ => Verdict::Rebuild("it was not live"),
-        };
-        self.act(verdict, cursor, standing).await?;
-        Ok(false)
     }
 
     fn measure(&self, standing: &Standing, cursor: &Cursor) {
@@ -254,12 +183,18 @@ impl Keeper {
         }
     }
 
-    /// Waits while the writer still commits what follows the chain.
+    /// Waits while the writer still commits what follows the chain: as long as it moves on.
     async fn drain(&self, last: u64) {
-        let until = Instant::now() + DRAIN_MAX;
-        while Instant::now() < until
-            && self.positions.get(self.shard).is_some_and(|p| p.cursor.seq < last && !p.broken)
-        {
+        let (mut moved, mut at) = (Instant::now(), 0);
+        while moved.elapsed() < DRAIN_MAX {
+            match self.positions.get(self.shard) {
+                Some(position) if position.cursor.seq < last && !position.broken => {
+                    if position.cursor.seq > at {
+                        (moved, at) = (Instant::now(), position.cursor.seq);
+                    }
+                }
+                _ => return,
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -309,89 +244,5 @@ impl Keeper {
         let advance = store::Advance { meta, epoch, now: standing.now_ms };
         self.journal.redis.run(advance, Duration::from_secs(1)).await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::entry::marker_hash;
-
-    fn cursor() -> Cursor {
-        Cursor {
-            shard: Shard(0),
-            epoch: 5,
-            seq: 7,
-            hash: marker_hash(7),
-            state: ShardState::Live,
-            redis_run: "run".into(),
-            reason: String::new(),
-        }
-    }
-
-    fn standing() -> Standing {
-        Standing {
-            epoch: Some(5),
-            state: "live".into(),
-            head: marker_hash(9).to_string(),
-            last: 9,
-            committed: 7,
-            deployment: Uuid::nil().to_string(),
-            last_hash: marker_hash(9).to_string(),
-            cursor_hash: marker_hash(7).to_string(),
-            first: "5-0".into(),
-            now_ms: 1_000,
-            seen_ms: 1_000,
-            clock_jumped: false,
-            pending_since_ms: None,
-        }
-    }
-
-    fn verdict(change: impl FnOnce(&mut Standing)) -> Verdict {
-        let mut standing = standing();
-        change(&mut standing);
-        judge(&standing, &cursor(), Uuid::nil(), "run")
-    }
-
-    #[test]
-    fn two_stores_that_follow_each_other_are_fine() {
-        assert_eq!(verdict(|_| {}), Verdict::Fine);
-        assert_eq!(
-            verdict(|s| {
-                s.first = "5-8".into();
-                s.cursor_hash = String::new();
-            }),
-            Verdict::Fine
-        );
-    }
-
-    #[test]
-    fn what_redis_lost_is_rebuilt() {
-        let rebuilt = [
-            verdict(|s| {
-                s.epoch = None;
-                s.deployment = String::new();
-            }),
-            verdict(|s| s.epoch = Some(4)),
-            verdict(|s| s.last = 6),
-            verdict(|s| s.cursor_hash = marker_hash(1).to_string()),
-            verdict(|s| s.cursor_hash = String::new()),
-            verdict(|s| s.head = marker_hash(8).to_string()),
-            judge(&standing(), &cursor(), Uuid::nil(), "another run"),
-        ];
-        assert!(rebuilt.iter().all(|verdict| matches!(verdict, Verdict::Rebuild(_))), "{rebuilt:?}");
-    }
-
-    #[test]
-    fn a_postgres_from_an_old_backup_is_never_believed_by_itself() {
-        assert!(matches!(verdict(|s| s.epoch = Some(6)), Verdict::Fence(_)));
-        assert!(matches!(verdict(|s| s.first = "5-9".into()), Verdict::Fence(_)));
-    }
-
-    #[test]
-    fn a_foreign_redis_and_a_jumped_clock_are_told_apart() {
-        assert_eq!(verdict(|s| s.deployment = Uuid::max().to_string()), Verdict::Foreign);
-        assert_eq!(verdict(|s| s.clock_jumped = true), Verdict::ClockJumped);
-        assert_eq!(verdict(|s| s.state = "loading".into()), Verdict::NotLive);
     }
 }

@@ -19,6 +19,7 @@ pub mod direct;
 pub mod entry;
 pub mod event;
 pub mod facts;
+pub mod judge;
 pub mod keeper;
 pub mod lease;
 pub mod loader;

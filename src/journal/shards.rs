@@ -75,8 +75,10 @@ impl Shards {
 
     /// The shard as far as this instance knows: its space, where it lives.
     pub fn known(&self, shard: Shard) -> (Space, bool) {
+        // The server first: what is known to live was known to live on it, or keys are refused.
+        let number = self.server(shard).number.load(Ordering::Acquire);
         let known = self.known[usize::from(shard.0)].load(Ordering::Acquire);
-        (self.space(shard, known >> 1), known & 1 == 1)
+        (Space::new(self.prefix.clone(), shard, known >> 1, number), known & 1 == 1)
     }
 
     /// The live shard's space; asks Postgres once when it is not known to live. `unavailable` when it does
@@ -94,7 +96,9 @@ impl Shards {
 
     /// Takes note of a cursor; an older epoch never replaces a newer one.
     pub fn learn(&self, cursor: &Cursor) {
-        let live = cursor.state == ShardState::Live && cursor.redis_run == self.redis_run(cursor.shard);
+        // Held until the end, so that no other server is observed in between.
+        let run = self.server(cursor.shard).run.read().unwrap_or_else(PoisonError::into_inner);
+        let live = cursor.state == ShardState::Live && cursor.redis_run == *run;
         let new = cursor.epoch << 1 | u64::from(live);
         let known = &self.known[usize::from(cursor.shard.0)];
         let update = |old: u64| (cursor.epoch >= old >> 1).then_some(new);
@@ -124,9 +128,9 @@ impl Shards {
             let (run, server) = (reached.fingerprint(), self.server(shard));
             let mut known = server.run.write().unwrap_or_else(PoisonError::into_inner);
             if *known != run {
+                self.known[usize::from(shard.0)].fetch_and(!1, Ordering::AcqRel);
                 server.number.store(server_number(&run), Ordering::Release);
                 *known = run;
-                self.known[usize::from(shard.0)].fetch_and(!1, Ordering::AcqRel);
             }
         }
     }

@@ -166,7 +166,17 @@ pub async fn adopt(
         entries.push(entry);
     }
     let entries: Vec<&Entry> = entries.iter().collect();
-    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.apply(pg).await
+    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.apply(&mut *pg).await?;
+    // A no to a transfer that is not known any more is closed.
+    sqlx::query(
+        "update decisions d set closed_at = now()
+         where d.shard = $1 and d.decision = 'A' and d.closed_at is null
+             and not exists (select from transfers t where t.op = d.op)",
+    )
+    .bind(shard)
+    .execute(pg)
+    .await?;
+    Ok(())
 }
 
 /// What a sale was built on, where the backup lacks it.

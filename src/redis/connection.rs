@@ -3,14 +3,16 @@
 //! One connection for commands to each server, one for the blocking reader, one for messages. More
 //! connections for commands make it slower, not faster: every script call flushes the socket by itself.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy};
 use fred::types::config::ServerConfig;
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{broadcast, watch};
 
 use super::cluster::Cluster;
@@ -25,6 +27,11 @@ const TRYAGAIN_MAX: u32 = 5;
 /// Pause between two looks at streams of a cluster, where one call cannot wait for all.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
 
+/// How much longer than the first that has something a node of a cluster may take to answer.
+const LOOK_GRACE: Duration = Duration::from_millis(100);
+/// How long a reader or a subscriber may take to be told to connect again.
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
+
 /// Who answers.
 enum Servers {
     /// One server: as the URL says, or as the sentinels say. Streams are read on a connection of its own.
@@ -38,6 +45,8 @@ pub struct Redis {
     servers: Servers,
     subscriber: SubscriberClient,
     changed: watch::Sender<u64>,
+    /// Which servers the command lines reached at the last check.
+    reached: Mutex<Vec<u64>>,
     scripts: Arc<Scripts>,
     /// Always false, but in a negative control: the command line reconnects by itself, and keys of another
     /// run are sent all the same.
@@ -64,7 +73,7 @@ impl Redis {
         subscriber.init().await.map_err(away)?;
         // Subscribes again after a reconnection; it ends with the client.
         drop(subscriber.manage_subscriptions());
-        Ok(Self { servers, subscriber, changed, scripts, trusts_any })
+        Ok(Self { servers, subscriber, changed, reached: Mutex::default(), scripts, trusts_any })
     }
 
     async fn open_one(
@@ -241,21 +250,27 @@ impl Redis {
     ) -> Result<Streams, RedisError> {
         let until = Instant::now() + block;
         loop {
-            let looks =
-                cursors.iter().map(|cursor| tokio::time::timeout(block, self.look_at_stream(cursor, count)));
-            let (mut found, mut failed) = (Vec::new(), None);
-            for look in futures::future::join_all(looks).await {
+            let mut looks: FuturesUnordered<_> =
+                cursors.iter().map(|cursor| self.look_at_stream(cursor, count)).collect();
+            let (mut found, mut answers, mut failed) = (Vec::new(), 0, None);
+            let mut patience = Instant::now() + COMMAND_TIMEOUT;
+            while let Ok(Some(look)) = tokio::time::timeout_at(patience.into(), looks.next()).await {
                 match look {
-                    Ok(Ok(streams)) => found.extend(streams),
-                    Ok(Err(error)) => failed = Some(error),
-                    Err(_) => failed = Some(RedisError::Unknown("a node does not answer".into())),
+                    Ok(streams) => {
+                        answers += 1;
+                        if found.is_empty() && !streams.is_empty() {
+                            patience = patience.min(Instant::now() + LOOK_GRACE);
+                        }
+                        found.extend(streams);
+                    }
+                    Err(error) => failed = Some(error),
                 }
             }
             if !found.is_empty() {
                 return Ok(found);
             }
             if Instant::now() >= until {
-                return failed.map_or(Ok(found), Err);
+                return failed.filter(|_| answers == 0).map_or(Ok(found), Err);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -310,23 +325,36 @@ impl Redis {
         futures::future::try_join_all(asked).await
     }
 
-    /// Asks every server whether it is there, and opens new connections to one that is silent for long. The
-    /// servers that do not answer.
+    /// Asks every server whether it is there, and opens new connections to one that is silent for long, or
+    /// whose place another has taken: a reader or a subscriber that hangs with the old one would not notice.
+    /// The servers that do not answer.
     pub async fn check(&self) -> Vec<(String, RedisError)> {
         let nodes = self.nodes();
+        let reached: Vec<u64> = nodes.iter().filter_map(|(_, lines)| Some(lines.current()?.server)).collect();
+        // While nobody is reached, what was reached last is kept to compare with.
+        if !reached.is_empty() {
+            let before = std::mem::replace(&mut *self.reached(), reached.clone());
+            if !before.is_empty() && reached.iter().any(|server| !before.contains(server)) {
+                drop(tokio::time::timeout(RECONNECT_MAX, self.reconnect()).await);
+            }
+        }
         let checks = nodes.into_iter().map(|(address, lines)| async move { (address, lines.check().await) });
         let mut silent = Vec::new();
         for (address, answer) in futures::future::join_all(checks).await {
             match answer {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.reconnect().await;
+                    drop(tokio::time::timeout(RECONNECT_MAX, self.reconnect()).await);
                     silent.push((address, RedisError::Away("silent for long: connecting again".into())));
                 }
                 Err(error) => silent.push((address, error)),
             }
         }
         silent
+    }
+
+    fn reached(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reader and the subscriber reach a server that is silent as little as the command line does.

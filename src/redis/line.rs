@@ -15,6 +15,7 @@ use fred::clients::Client;
 use fred::prelude::{Builder, ClientLike};
 use fred::types::ConnectHandle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::RedisError;
 use super::server::{ServerIdentity, away, identity_of};
@@ -34,8 +35,18 @@ pub struct Line {
     pub identity: ServerIdentity,
     /// [`server_number`] of its fingerprint.
     pub server: u64,
+    /// Ends the client's task, which would wait for a server that hangs before it quits.
+    task: AbortHandle,
     /// How far its clock is ahead of ours, in milliseconds, when it was asked last.
     pub ahead_ms: AtomicI64,
+}
+
+impl Line {
+    /// Ends it, also where the server does not answer any more; what waits for an answer gets none.
+    async fn end(&self) {
+        drop(self.client.quit().await);
+        self.task.abort();
+    }
 }
 
 /// A server's fingerprint as a number, to be compared on every call; never 0, which stands for any.
@@ -98,7 +109,7 @@ impl Lines {
         let (identity, ahead_ms) = identity_of(&line.client).await?;
         line.ahead_ms.store(ahead_ms, Ordering::Relaxed);
         if identity != line.identity {
-            drop(line.client.quit().await);
+            line.end().await;
             return Err(RedisError::Away("redis became another".into()));
         }
         Ok(identity)
@@ -128,7 +139,7 @@ impl Lines {
     /// Ends the line of now; a new one follows.
     async fn close(&self) {
         if let Some(line) = self.current() {
-            drop(line.client.quit().await);
+            line.end().await;
         }
     }
 
@@ -144,10 +155,12 @@ async fn open(builder: &Builder) -> Result<(Line, ConnectHandle), RedisError> {
     match identity_of(&client).await {
         Ok((identity, ahead_ms)) if identity.role == "master" => {
             let server = server_number(&identity.fingerprint());
-            Ok((Line { client, identity, server, ahead_ms: ahead_ms.into() }, ends))
+            let task = ends.abort_handle();
+            Ok((Line { client, identity, server, task, ahead_ms: ahead_ms.into() }, ends))
         }
         answer => {
             drop(client.quit().await);
+            ends.abort();
             Err(answer.err().unwrap_or_else(|| RedisError::Away("it is a replica".into())))
         }
     }
@@ -175,7 +188,7 @@ async fn keep(lines: Weak<Lines>, builder: Builder, mut ends: Option<ConnectHand
         };
         let Some(lines) = lines.upgrade() else { return };
         if lines.ended.load(Ordering::Acquire) {
-            drop(next.0.client.quit().await);
+            next.0.end().await;
             return;
         }
         tracing::info!(run = next.0.identity.run, "connected to redis");

@@ -94,6 +94,11 @@ impl RedisCluster {
         self.nodes[at].server.kill();
     }
 
+    /// Sends a signal to a node.
+    pub fn signal(&self, at: usize, name: &str) {
+        super::signal(self.nodes[at].server.pid(), name);
+    }
+
     /// Starts a node that was ended, on what it had.
     pub fn restart(&mut self, folder: &Folder, at: usize) -> anyhow::Result<()> {
         let node = &mut self.nodes[at];

@@ -49,6 +49,18 @@ async fn copy(app: &TestApp, back: bool) {
 
 /// Life, a backup, more life in a later epoch; then the backup comes back and the shards are fenced.
 async fn restored() -> Story {
+    let story = put_back().await;
+    let app = story.app.start_unready().await;
+    eventually("the shards are fenced", || async {
+        app.count("select count(*) from journal_cursor where state = 'fenced'").await == 4
+    })
+    .await;
+    app.client().get("/readyz").await.expect(503);
+    Story { app, ..story }
+}
+
+/// The same, where no instance has looked yet.
+async fn put_back() -> Story {
     let app = TestApp::start(Build::default()).await;
     let (client, operator, users) = (app.client(), app.operator().await, app.users(4, 1_000).await);
     let concert = client.concert(&operator, 50, 100, json!({"maxSeatsPerUser": 4})).await;
@@ -79,12 +91,6 @@ async fn restored() -> Story {
     app.settled().await;
     let app = app.stop_instances().await;
     copy(&app, true).await;
-    let app = app.start_unready().await;
-    eventually("the shards are fenced", || async {
-        app.count("select count(*) from journal_cursor where state = 'fenced'").await == 4
-    })
-    .await;
-    app.client().get("/readyz").await.expect(503);
     let concerts = [concert, other];
     let waiting = format!("{closed} {waiting}");
     Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting }
@@ -190,4 +196,55 @@ async fn a_postgres_that_went_back_a_little_is_filled_again() {
     let epochs = "select count(*) from journal_cursor where epoch = 1 and state = 'live'";
     assert_eq!(app.count(epochs).await, 4, "nothing was rebuilt for it");
     app.finish().await;
+}
+
+/// The command looks by itself: it may come before any instance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_by_hand_overwrites_nothing_before_anybody_has_looked() {
+    let story = put_back().await;
+    let mut plain = Program::command(&["rebuild"]);
+    let told = program_settings(&mut plain, &story.app).output().unwrap();
+    let lines = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(!told.status.success() && lines.matches("older backup").count() == 4, "{lines}");
+    let (success, told) = rebuild(&story.app, "--accept-redis");
+    assert!(success, "{told}");
+    let app = story.app.start_instances().await;
+    assert_eq!(app.client().balance(&story.users[2]).await, 1_077);
+    app.finish().await;
+}
+
+/// Entries that only the journal has are carried over first; nobody else does it while no instance runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_by_hand_waits_for_what_the_journal_still_holds() {
+    let app = TestApp::start(Build::default()).await;
+    let (client, user) = (app.client(), app.user(1_000).await);
+    app.settled().await;
+    copy(&app, false).await;
+    client.charge(&user, 5, &key()).await.expect(201);
+    app.settled().await;
+    let app = app.stop_instances().await;
+    copy(&app, true).await;
+    let mut plain = Program::command(&["rebuild"]);
+    let told = program_settings(&mut plain, &app).output().unwrap();
+    let lines = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(!told.status.success() && lines.contains("start an instance"), "{lines}");
+    let app = app.start_instances().await;
+    eventually("it is filled again", || async { app.client().balance(&user).await == 1_005 }).await;
+    app.finish().await;
+}
+
+/// Redis was being loaded when Postgres went away and came back older: what it has is a part.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_was_never_loaded_to_its_end_is_not_accepted() {
+    let story = put_back().await;
+    let app = story.app;
+    for shard in 0..4 {
+        app.redis(&["HDEL", &app.meta_key(shard), "head"]).await;
+        app.redis(&["HSET", &app.meta_key(shard), "state", "loading", "chunk", "1"]).await;
+    }
+    let (success, told) = rebuild(&app, "--accept-redis");
+    assert!(!success && told.contains("never loaded to its end"), "{told}");
+    let (success, told) = rebuild(&app, "--accept-postgres");
+    assert!(success, "{told}");
+    app.start_instances().await.finish().await;
 }

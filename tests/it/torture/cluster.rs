@@ -11,28 +11,31 @@ use crate::harness::{eventually, redis_at, redis_raw};
 const KEYS_A_STEP: &str = "20";
 
 impl Torture {
-    /// Kills a master and waits until its replica is one. Who was killed the last time follows first.
-    pub async fn fail_over(&mut self) {
+    /// Kills a master, or lets it hang, and waits until its replica is one. Whom that was done to the last
+    /// time comes back first, as a replica.
+    pub async fn fail_over(&mut self, hangs: bool) {
         if self.servers.nodes.is_empty() {
-            return self.fail_over_by_sentinel().await;
+            return self.fail_over_by_sentinel(hangs).await;
         }
         if let Some(at) = self.dead.take() {
+            self.servers.perform(Act::KillNode(at)).await;
             self.servers.perform(Act::RestartNode(at)).await;
         }
         let masters = self.masters().await;
         let (at, _) = masters[self.random.usize(..masters.len())];
-        self.servers.perform(Act::KillNode(at)).await;
+        let act = if hangs { Act::SignalNode(at, "STOP") } else { Act::KillNode(at) };
+        self.servers.perform(act).await;
         self.dead = Some(at);
         eventually("a replica takes over", || async { self.masters().await.len() == 3 }).await;
     }
 
-    async fn fail_over_by_sentinel(&mut self) {
+    async fn fail_over_by_sentinel(&mut self, hangs: bool) {
         let (old, new) = (self.primary, 1 - self.primary);
         if self.dead.take().is_some() {
             self.servers.perform(Act::StartReplica).await;
             follow(self.servers.redis[new].port(), self.servers.redis[old].port());
         }
-        self.servers.perform(Act::PromoteReplica).await;
+        self.servers.perform(if hangs { Act::HangAndPromote } else { Act::PromoteReplica }).await;
         self.dead = Some(old);
         self.primary = new;
         eventually("the sentinel makes the replica a master", || async {

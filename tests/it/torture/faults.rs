@@ -42,6 +42,8 @@ pub enum Fault {
     BrieflyLaggingReplicaPromoted,
     /// A master is killed, its replica takes its place.
     MasterFailedOver,
+    /// The same, and the master hangs instead of being gone.
+    MasterHung,
     /// A shard's slot goes to another node, half of it for a while.
     SlotMoved,
 }
@@ -49,6 +51,7 @@ pub enum Fault {
 /// What happens to a cluster.
 pub const CLUSTER: &[Fault] = &[
     Fault::MasterFailedOver,
+    Fault::MasterHung,
     Fault::SlotMoved,
     Fault::RedisFlushed,
     Fault::RedisForgotScripts,
@@ -57,7 +60,8 @@ pub const CLUSTER: &[Fault] = &[
 ];
 
 /// What happens under sentinels.
-pub const SENTINEL: &[Fault] = &[Fault::MasterFailedOver, Fault::InstanceKilled, Fault::RedisFlushed];
+pub const SENTINEL: &[Fault] =
+    &[Fault::MasterFailedOver, Fault::MasterHung, Fault::InstanceKilled, Fault::RedisFlushed];
 
 /// All that happens to a Redis of one server; a run takes each in turn before any comes again.
 pub const ALL: &[Fault] = &[
@@ -94,7 +98,11 @@ impl Torture {
             }
             Fault::RedisCameBackEmpty => self.servers.perform(Act::KillRedisEmpty).await,
             Fault::RedisFlushed => self.tell_every_redis(&["FLUSHALL"]).await,
-            Fault::RedisStopped => self.stopped(Which::Redis, pause).await,
+            // Now and then longer than a silent server is borne.
+            Fault::RedisStopped => {
+                let longer = self.random.u8(..3) == 0;
+                self.stopped(Which::Redis, if longer { pause * 4 } else { pause }).await;
+            }
             Fault::RedisFull => {
                 redis_at(self.redis(), &["CONFIG", "SET", "maxmemory", "1"]).await;
                 tokio::time::sleep(pause).await;
@@ -129,7 +137,8 @@ impl Torture {
             }
             Fault::SlowInstanceStopped => self.slow_instance_stopped().await,
             Fault::BrieflyLaggingReplicaPromoted => self.promote(pause / 20).await,
-            Fault::MasterFailedOver => self.fail_over().await,
+            Fault::MasterFailedOver => self.fail_over(false).await,
+            Fault::MasterHung => self.fail_over(true).await,
             Fault::SlotMoved => self.move_slot(pause).await,
         }
         Instant::now()

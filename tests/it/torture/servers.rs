@@ -43,6 +43,10 @@ pub enum Act {
     KillNode(usize),
     /// It comes back with what it had, and follows whoever took its place.
     RestartNode(usize),
+    /// One of a cluster's nodes hangs, or goes on.
+    SignalNode(usize, &'static str),
+    /// The first hangs; the second, whatever it has, takes its place.
+    HangAndPromote,
 }
 
 /// Which server.
@@ -183,10 +187,19 @@ impl State {
             }
             Act::StartReplica => {
                 let other = 1 - self.primary;
+                // One that hangs would not hear that it is to end.
+                if let Some(mut old) = self.redis[other].take() {
+                    old.kill();
+                }
                 let _ = fs::remove_dir_all(self.folders[other].path().join("redis"));
                 self.redis[other] = Some(self.start_redis(other));
             }
             Act::KillNode(at) => self.cluster.as_mut().unwrap().kill(at),
+            Act::SignalNode(at, name) => self.cluster.as_mut().unwrap().signal(at, name),
+            Act::HangAndPromote => {
+                signal(self.primary().pid(), "STOP");
+                self.primary = 1 - self.primary;
+            }
             Act::RestartNode(at) => {
                 let cluster = self.cluster.as_mut().unwrap();
                 cluster.restart(&self.folders[0], at).unwrap();
