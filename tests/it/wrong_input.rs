@@ -67,6 +67,7 @@ fn good_body(path: &str) -> Value {
         "/v1/auth/login" => json!({"email": "x@example.org", "password": "12345678"}),
         "/v1/auth/refresh" => json!({"refreshToken": "x"}),
         "/v1/users/{userId}/points/charge" => json!({"amount": 1}),
+        "/v1/users/{userId}/role" => json!({"role": "ADMIN"}),
         "/v1/queues" => json!({"name": "q", "admitPerSecond": 1, "maxActive": 1, "activeSeconds": 1}),
         "/v1/queues/{queueId}" => json!({"state": "OPEN"}),
         "/v1/concerts" => json!({"title": "c", "queue": settings}),
