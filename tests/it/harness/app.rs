@@ -351,7 +351,12 @@ fn config(build: &Build, schema: &str) -> Config {
         #[command(flatten)]
         settings: Settings,
     }
+    let defaults = Cli::parse_from(["test"]).settings;
+    // A test's clock runs a hundred times as fast as Postgres commits.
+    let slowly = matches!(build.clock, Clock::Test(_)).then_some(3_600_000);
     let settings = Settings {
+        busy_after_ms: slowly.unwrap_or(defaults.busy_after_ms),
+        join_busy_after_ms: slowly.unwrap_or(defaults.join_busy_after_ms),
         listen: "127.0.0.1:0".into(),
         redis_url: servers().redis_url.clone(),
         database_url: database_url_of(schema),
@@ -363,7 +368,7 @@ fn config(build: &Build, schema: &str) -> Config {
         ack_timeout_ms: build.ack_timeout_ms,
         body_bytes_max: build.body_bytes_max,
         limits: "off".into(),
-        ..Cli::parse_from(["test"]).settings
+        ..defaults
     };
     Config {
         clock: build.clock.clone(),
