@@ -30,6 +30,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(200);
 const NONCE_BYTES: usize = 12;
 
 /// A key as it is stored.
+#[derive(PartialEq, Eq)]
 pub struct StoredKey {
     /// Its name.
     pub kid: String,
@@ -42,6 +43,7 @@ pub struct StoredKey {
 }
 
 struct Known {
+    stored: Vec<StoredKey>,
     /// Counts the times that a key was dropped.
     drops: u64,
     signing: Option<(String, EncodingKey)>,
@@ -61,8 +63,13 @@ impl SigningKeys {
     /// Reads the keys; makes the first one where there is none that this secret opens.
     pub async fn open(pool: PgPool, secret: &[u8; 32]) -> Result<Self, Error> {
         let seal = RandomizedNonceKey::new(&AES_256_GCM, secret).map_err(Error::internal)?;
-        let none =
-            Known { drops: 0, signing: None, verifying: HashMap::new(), published: json!({"keys": []}) };
+        let none = Known {
+            stored: Vec::new(),
+            drops: 0,
+            signing: None,
+            verifying: HashMap::new(),
+            published: json!({"keys": []}),
+        };
         let (known, asked) = (RwLock::new(Arc::new(none)), Mutex::new(Instant::now()));
         let keys = Self { pool, seal, known, asked };
         keys.refresh().await?;
@@ -79,7 +86,10 @@ impl SigningKeys {
 
     /// Reads the keys again.
     pub async fn refresh(&self) -> Result<(), Error> {
-        let stored = table::signing_keys(&self.pool).await?;
+        let (before, stored) = (self.known(), table::signing_keys(&self.pool).await?);
+        if before.stored == stored {
+            return Ok(());
+        }
         let mut verifying = HashMap::new();
         let (mut published, mut signing) = (Vec::new(), None);
         // Newest first.
@@ -93,10 +103,9 @@ impl SigningKeys {
                 signing = self.unseal(key).map(|pkcs8| (key.kid.clone(), EncodingKey::from_ed_der(&pkcs8)));
             }
         }
-        let before = self.known();
         let dropped = before.verifying.keys().any(|kid| !verifying.contains_key(kid));
         let drops = before.drops + u64::from(dropped);
-        let known = Known { drops, signing, verifying, published: json!({"keys": published}) };
+        let known = Known { stored, drops, signing, verifying, published: json!({"keys": published}) };
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         Ok(())
     }

@@ -40,14 +40,10 @@ pub struct LoadUsers {
 impl LoadUsers {
     /// Makes them and prints `userId,accessToken`.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        super::log("warn", "text")?;
-        let config = self.target.config()?;
-        super::runtime(1)?.block_on(async {
-            let app = App::connect(config).await?;
-            let background = schedule::Background::start_if_alone(&app).await?;
-            print(&make(&app, self.count, self.points).await?)?;
-            background.end(&app).await;
-            app.close().await;
+        self.target.connected(async |app| {
+            let background = schedule::Background::start_if_alone(app).await?;
+            print(&make(app, self.count, self.points).await?)?;
+            background.end(app).await;
             Ok(ExitCode::SUCCESS)
         })
     }

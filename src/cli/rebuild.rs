@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::Target;
-use crate::app::{App, AppState};
+use crate::app::AppState;
 use crate::journal::judge::{Verdict, judge};
 use crate::journal::table::cursor::{self, ShardState};
 use crate::journal::{adopt, rebuild};
@@ -37,30 +37,26 @@ pub struct Rebuild {
 impl Rebuild {
     /// Rebuilds; exits with 1 when a shard could not be.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        super::log("warn", "text")?;
-        let config = self.target.config()?;
-        super::runtime(1)?.block_on(async {
-            let app = App::connect(config).await?;
+        self.target.connected(async |app| {
             let asked: Vec<Shard> =
                 app.journal.shards.all().filter(|shard| self.shard.is_none_or(|n| n == shard.0)).collect();
             anyhow::ensure!(!asked.is_empty(), "there is no such shard");
             let mut failed = false;
             for shard in &asked {
-                look(&app, *shard).await?;
+                look(app, *shard).await?;
             }
             if self.accept_redis {
-                let differences = accept_redis(&app).await?;
+                let differences = accept_redis(app).await?;
                 if !differences.is_empty() {
                     println!("{}", differences.join("\n"));
                     anyhow::bail!("what Redis has cannot be carried to Postgres; nothing was changed");
                 }
             }
             for shard in asked {
-                let told = self.one(&app, shard).await?;
+                let told = self.one(app, shard).await?;
                 failed |= told.is_err();
                 println!("{shard} {}", told.unwrap_or_else(|why| why));
             }
-            app.close().await;
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         })
     }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::model::Role;
+use crate::app::{App, AppState};
 use crate::config::{Config, Settings};
 use crate::ids::UserId;
 
@@ -78,6 +79,19 @@ impl Target {
             ..config
         };
         Ok(config)
+    }
+
+    /// Connects, does the work of a command, and closes the connections, whatever came of it. The log tells
+    /// warnings only: what the command prints is the answer.
+    pub fn connected<T>(&self, work: impl AsyncFnOnce(&AppState) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        super::log("warn", "text")?;
+        let config = self.config()?;
+        super::runtime(1)?.block_on(async {
+            let app = App::connect(config).await?;
+            let ended = work(&app).await;
+            app.close().await;
+            ended
+        })
     }
 
     /// Only where Postgres is; for commands that need nothing else.

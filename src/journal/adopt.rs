@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::entry::{ChainHash, Entry, Facts, OpStep, Receipt};
 use super::loader::Loader;
 use super::table::{cursor, entries, recall};
-use super::verify::{Differences, Raw, compare};
+use super::verify::{Differences, Raw, books, compare};
 use super::{Journal, rebuild, store};
 use crate::error::Error;
 use crate::ids::UserId;
@@ -27,8 +27,6 @@ use crate::{concerts, payments, queue, seats, wallet};
 
 /// How long one key may take to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Keys that one SCAN looks at.
-const SCAN_COUNT: &str = "1000";
 
 /// What Redis keeps of one shard.
 pub struct Kept {
@@ -158,7 +156,7 @@ async fn read(journal: &Journal, deployment: Uuid, shard: Shard) -> Result<Kept,
     let (mut place, mut contents) = (ScanPlace::default(), BTreeMap::new());
     let prefix = journal.shards.prefix();
     let pattern = keys::pattern_of(prefix, shard, epoch);
-    while let Some(found) = journal.redis.scan(&mut place, &pattern, SCAN_COUNT).await? {
+    while let Some(found) = journal.redis.scan(&mut place, &pattern).await? {
         for key in found.into_iter().filter(|key| keys::read(prefix, key) == Some((shard, epoch))) {
             let (kind, items, bytes) = journal.redis.content(&key, READ_TIMEOUT).await?;
             contents.insert(key, Raw::new(kind, items, bytes));
@@ -194,9 +192,6 @@ async fn compared(pg: &mut PgConnection, kept: &Kept) -> Result<Differences, Err
     let mut expected = loader.contents();
     wallet::verify::apply_soft(pg, &mut expected, &kept.contents, &kept.space).await?;
     let mut differences = compare(&expected, &kept.contents);
-    let shard = kept.space.shard;
-    differences.extend(wallet::verify::differences(pg, shard).await?);
-    differences.extend(seats::verify::differences(pg, shard).await?);
-    differences.extend(payments::verify::differences(pg, shard).await?);
+    differences.extend(books(pg, kept.space.shard).await?);
     Ok(differences)
 }

@@ -8,8 +8,6 @@ use super::Journal;
 use crate::error::Error;
 use crate::redis::{ScanPlace, Shard, keys};
 
-/// Keys that one SCAN looks at.
-const SCAN_COUNT: &str = "1000";
 /// Pause between two, so that nobody else waits.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -18,7 +16,7 @@ pub async fn unlink(journal: &Journal) -> Result<usize, Error> {
     let (mut place, mut unlinked) = (ScanPlace::default(), 0);
     let prefix = journal.shards.prefix();
     let pattern = keys::pattern(prefix);
-    while let Some(keys) = journal.redis.scan(&mut place, &pattern, SCAN_COUNT).await? {
+    while let Some(keys) = journal.redis.scan(&mut place, &pattern).await? {
         let mut dead: BTreeMap<Shard, Vec<String>> = BTreeMap::new();
         for key in keys {
             let Some((shard, epoch)) = keys::read(prefix, &key) else { continue };

@@ -234,7 +234,7 @@ impl Journal {
     async fn look(&self, shard: Shard) -> Result<Looked, Error> {
         let space = self.shards.live(shard).await?;
         let ahead_ms = match &self.clock {
-            Clock::System => self.redis.ahead_ms(&space.meta()),
+            Clock::System => self.shards.ahead_ms(shard),
             Clock::Test(_) => 0,
         };
         Ok(Looked { space, at_ms: self.clock.now_ms() + ahead_ms })

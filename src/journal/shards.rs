@@ -1,7 +1,7 @@
 //! What this instance knows of each shard: its epoch, and whether it lives. The truth is in Postgres.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ struct Server {
     run: RwLock<String>,
     /// The same as a number, for keys.
     number: AtomicU64,
+    /// How far its clock is ahead of ours, in milliseconds.
+    ahead_ms: AtomicI64,
     /// An operator must decide about the shard.
     fenced: AtomicBool,
     /// How long the shard's oldest entry has waited for Postgres, where this instance looks after it.
@@ -124,8 +126,9 @@ impl Shards {
     /// is not known to live until Postgres says that it lives there.
     pub fn observe(&self, redis: &Redis) {
         for shard in self.all() {
-            let Some(reached) = redis.reaches(&self.space(shard, 0).meta()) else { continue };
+            let Some((reached, ahead_ms)) = redis.reaches(&self.space(shard, 0).meta()) else { continue };
             let (run, server) = (reached.fingerprint(), self.server(shard));
+            server.ahead_ms.store(ahead_ms, Ordering::Relaxed);
             let mut known = server.run.write().unwrap_or_else(PoisonError::into_inner);
             if *known != run {
                 self.known[usize::from(shard.0)].fetch_and(!1, Ordering::AcqRel);
@@ -133,6 +136,11 @@ impl Shards {
                 *known = run;
             }
         }
+    }
+
+    /// How far the clock of the shard's server is ahead of ours, in milliseconds.
+    pub fn ahead_ms(&self, shard: Shard) -> i64 {
+        self.server(shard).ahead_ms.load(Ordering::Relaxed)
     }
 
     /// Asks Postgres for all cursors. Callers that come while one asks share its answer.

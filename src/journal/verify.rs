@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::loader::{Content, Contents, Loader};
 use super::table::cursor;
@@ -91,12 +91,18 @@ async fn expected(
     if let Some(found) = at {
         crate::queue::verify::apply_soft(&mut contents, &found.contents, &queues, space);
         crate::wallet::verify::apply_soft(&mut tx, &mut contents, &found.contents, space).await?;
-        own.extend(crate::wallet::verify::differences(&mut tx, space.shard).await?);
-        own.extend(crate::seats::verify::differences(&mut tx, space.shard).await?);
-        own.extend(crate::payments::verify::differences(&mut tx, space.shard).await?);
+        own.extend(books(&mut tx, space.shard).await?);
     }
     tx.rollback().await?;
     Ok(Some(Expected { contents, queues, own }))
+}
+
+/// Does Postgres agree with itself about a shard?
+pub async fn books(pg: &mut PgConnection, shard: Shard) -> Result<Differences, Error> {
+    let mut differences = crate::wallet::verify::differences(pg, shard).await?;
+    differences.extend(crate::seats::verify::differences(pg, shard).await?);
+    differences.extend(crate::payments::verify::differences(pg, shard).await?);
+    Ok(differences)
 }
 
 fn buffers(queues: &[crate::ids::QueueId], space: &Space) -> Vec<String> {

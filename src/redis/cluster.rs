@@ -7,7 +7,7 @@
 //! configuration epoch counts, as among the nodes themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -66,19 +66,19 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn map(&self) -> Map {
-        self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn map(&self) -> RwLockReadGuard<'_, Map> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All masters.
     pub fn nodes(&self) -> Vec<(Server, Arc<Lines>)> {
-        self.map().nodes
+        self.map().nodes.clone()
     }
 
     /// Who answers for a key.
     pub fn lines_of(&self, key: &str) -> Result<Arc<Lines>, RedisError> {
         let slot = redis_keyslot(key.as_bytes());
-        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let map = self.map();
         let owner = map.owners.get(usize::from(slot)).copied().flatten();
         let node = owner.and_then(|owner| map.nodes.get(usize::from(owner)));
         node.map(|(_, lines)| lines.clone())
@@ -128,7 +128,7 @@ impl Cluster {
             }
         }
         let masters: BTreeSet<&Server> = owners.iter().flatten().map(|(_, server)| *server).collect();
-        let before = self.map();
+        let before = self.map().clone();
         let mut lines: BTreeMap<Server, Arc<Lines>> = before.nodes.into_iter().collect();
         let gone: Vec<Server> = lines.keys().filter(|server| !masters.contains(server)).cloned().collect();
         let gone: Vec<Arc<Lines>> = gone.iter().filter_map(|server| lines.remove(server)).collect();

@@ -26,7 +26,6 @@ use crate::metrics;
 const TRYAGAIN_MAX: u32 = 5;
 /// Pause between two looks at streams of a cluster, where one call cannot wait for all.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
-
 /// How much longer than the first that has something a node of a cluster may take to answer.
 const LOOK_GRACE: Duration = Duration::from_millis(100);
 /// How long a reader or a subscriber may take to be told to connect again.
@@ -301,15 +300,11 @@ impl Redis {
         self.changed.subscribe()
     }
 
-    /// Whom commands for a key reach, as that server said when it was connected to.
-    pub fn reaches(&self, key: &Key) -> Option<ServerIdentity> {
-        Some(self.lines_of(key.as_str()).ok()?.current()?.identity.clone())
-    }
-
-    /// How far the clock of whoever answers for a key is ahead of ours, in milliseconds.
-    pub fn ahead_ms(&self, key: &Key) -> i64 {
-        let line = self.lines_of(key.as_str()).ok().and_then(|lines| lines.current());
-        line.map_or(0, |line| line.ahead_ms.load(Ordering::Relaxed))
+    /// Whom commands for a key reach, as that server said when it was connected to, and how far its clock is
+    /// ahead of ours, in milliseconds.
+    pub fn reaches(&self, key: &Key) -> Option<(ServerIdentity, i64)> {
+        let line = self.lines_of(key.as_str()).ok()?.current()?;
+        Some((line.identity.clone(), line.ahead_ms.load(Ordering::Relaxed)))
     }
 
     /// Asks who answers for a key.

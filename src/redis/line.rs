@@ -68,21 +68,21 @@ pub struct Lines {
 impl Lines {
     /// Opens the first line, and a new one whenever the last has ended, until dropped. `changed` counts.
     pub async fn open(builder: Builder, changed: watch::Sender<u64>) -> Result<Arc<Self>, RedisError> {
-        let (line, ends) = open(&builder).await?;
-        Ok(Self::keep(builder, changed, Some(line), Some(ends)))
+        let first = open(&builder).await?;
+        Ok(Self::keep(builder, changed, Some(first)))
     }
 
     /// The same for a server that need not be there yet.
     pub fn start(builder: Builder, changed: watch::Sender<u64>) -> Arc<Self> {
-        Self::keep(builder, changed, None, None)
+        Self::keep(builder, changed, None)
     }
 
     fn keep(
         builder: Builder,
         changed: watch::Sender<u64>,
-        line: Option<Line>,
-        ends: Option<ConnectHandle>,
+        first: Option<(Line, ConnectHandle)>,
     ) -> Arc<Self> {
+        let (line, ends) = first.unzip();
         let lines = Arc::new(Self {
             current: RwLock::new(line.map(Arc::new)),
             changed,

@@ -9,6 +9,9 @@ use super::reply::TypedContent;
 use super::server::{ask, send};
 use super::{Redis, RedisError};
 
+/// Keys that one SCAN looks at.
+const SCAN_COUNT: &str = "1000";
+
 /// How far a walk through all keys has come.
 #[derive(Debug)]
 pub struct ScanPlace {
@@ -28,10 +31,9 @@ impl Redis {
         &self,
         place: &mut ScanPlace,
         pattern: &str,
-        count: &str,
     ) -> Result<Option<Vec<String>>, RedisError> {
         let Some((_, lines)) = self.nodes().into_iter().nth(place.node) else { return Ok(None) };
-        let (next, keys) = scan_step(&*lines.line()?, &place.cursor, pattern, count).await?;
+        let (next, keys) = scan_step(&*lines.line()?, &place.cursor, pattern).await?;
         if next == "0" {
             place.node += 1;
         }
@@ -63,13 +65,8 @@ impl Redis {
     }
 }
 
-async fn scan_step(
-    line: &Line,
-    cursor: &str,
-    pattern: &str,
-    count: &str,
-) -> Result<(String, Vec<String>), RedisError> {
-    let args = [cursor, "MATCH", pattern, "COUNT", count].map(Value::from).to_vec();
+async fn scan_step(line: &Line, cursor: &str, pattern: &str) -> Result<(String, Vec<String>), RedisError> {
+    let args = [cursor, "MATCH", pattern, "COUNT", SCAN_COUNT].map(Value::from).to_vec();
     let answer = ask(&line.client, "SCAN", args).await?;
     let shape = || RedisError::Broken("SCAN answered in another shape".into());
     let Value::Array(pair) = answer else { return Err(shape()) };

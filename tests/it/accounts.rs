@@ -1,13 +1,9 @@
 //! Accounts: sign-up, sign-in, refresh, and tokens that are not good.
 
 use onrush::Role;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Answer, Client, User, at_once, with_app};
-
-async fn post(client: &Client, path: &str, body: Value) -> Answer {
-    client.send(client.request(reqwest::Method::POST, path).json(&body)).await
-}
+use crate::harness::{User, at_once, with_app};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_signs_up_signs_in_and_is_a_user() {
@@ -15,24 +11,24 @@ async fn who_signs_up_signs_in_and_is_a_user() {
         let client = app.client();
         let body =
             json!({"email": "Ann@Example.org", "password": "correct horse", "name": "Ann", "role": "ADMIN"});
-        let made = post(&client, "/v1/auth/signup", body.clone()).await.expect(201);
+        let made = client.post("/v1/auth/signup", body.clone()).await.expect(201);
         assert_eq!(
             (made.text_of("role").as_str(), made.text_of("email").as_str()),
             ("USER", "Ann@Example.org")
         );
         assert!(made.body.get("password").is_none());
-        post(&client, "/v1/auth/signup", body).await.refused(409, "email_taken");
+        client.post("/v1/auth/signup", body).await.refused(409, "email_taken");
         let again = json!({"email": "ann@example.ORG", "password": "another one", "name": "Ann"});
-        post(&client, "/v1/auth/signup", again).await.refused(409, "email_taken");
+        client.post("/v1/auth/signup", again).await.refused(409, "email_taken");
         let login = json!({"email": "ANN@example.org", "password": "correct horse"});
-        let session = post(&client, "/v1/auth/login", login).await.expect(200);
+        let session = client.post("/v1/auth/login", login).await.expect(200);
         assert_eq!(session.body["tokenType"], "Bearer");
         let user = User { id: made.text_of("userId"), token: session.text_of("accessToken") };
         assert_eq!(client.get_as(&user, "/v1/auth/me").await.expect(200).body, made.body);
         for (email, password) in [("ann@example.org", "wrong horse"), ("nobody@example.org", "correct horse")]
         {
             let login = json!({"email": email, "password": password});
-            post(&client, "/v1/auth/login", login).await.refused(401, "credentials_invalid");
+            client.post("/v1/auth/login", login).await.refused(401, "credentials_invalid");
         }
     })
     .await;
@@ -45,7 +41,7 @@ async fn one_email_signed_up_at_once_is_one_account() {
         let signups = (0..20).map(|_| {
             let client = client.clone();
             let body = json!({"email": "one@example.org", "password": "correct horse", "name": "One"});
-            async move { post(&client, "/v1/auth/signup", body).await.status }
+            async move { client.post("/v1/auth/signup", body).await.status }
         });
         let statuses = at_once(signups).await;
         assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1);
@@ -78,7 +74,7 @@ async fn a_password_has_eight_to_seventy_two_bytes() {
         let client = app.client();
         let signup = |at: usize, password: String| {
             let body = json!({"email": format!("p{at}@example.org"), "password": password, "name": "P"});
-            post(&client, "/v1/auth/signup", body)
+            client.post("/v1/auth/signup", body)
         };
         for (at, password) in ["short".to_owned(), "x".repeat(73), "비".repeat(25)].into_iter().enumerate() {
             let refused = signup(at, password).await.refused(400, "invalid_request");
@@ -87,11 +83,11 @@ async fn a_password_has_eight_to_seventy_two_bytes() {
         for (at, password) in ["x".repeat(72), "비".repeat(24), "비밀번".into()].into_iter().enumerate() {
             signup(10 + at, password.clone()).await.expect(201);
             let login = json!({"email": format!("p{}@example.org", 10 + at), "password": password});
-            post(&client, "/v1/auth/login", login).await.expect(200);
+            client.post("/v1/auth/login", login).await.expect(200);
         }
         // Nothing is cut off: one byte more is another password.
         let login = json!({"email": "p10@example.org", "password": "x".repeat(73)});
-        post(&client, "/v1/auth/login", login).await.refused(401, "credentials_invalid");
+        client.post("/v1/auth/login", login).await.refused(401, "credentials_invalid");
     })
     .await;
 }
@@ -101,13 +97,13 @@ async fn a_refresh_token_is_spent_for_one_successor() {
     with_app(async |app| {
         let client = app.client();
         let account = json!({"email": "r@example.org", "password": "correct horse", "name": "R"});
-        post(&client, "/v1/auth/signup", account).await.expect(201);
+        client.post("/v1/auth/signup", account).await.expect(201);
         let login = json!({"email": "r@example.org", "password": "correct horse"});
-        let first = post(&client, "/v1/auth/login", login).await.expect(200).text_of("refreshToken");
-        let refresh = |token: &str| post(&client, "/v1/auth/refresh", json!({"refreshToken": token}));
+        let first = client.post("/v1/auth/login", login).await.expect(200).text_of("refreshToken");
+        let refresh = |token: &str| client.post("/v1/auth/refresh", json!({"refreshToken": token}));
         let uses = (0..20).map(|_| {
             let (client, body) = (client.clone(), json!({"refreshToken": first}));
-            async move { post(&client, "/v1/auth/refresh", body).await.expect(200).text_of("refreshToken") }
+            async move { client.post("/v1/auth/refresh", body).await.expect(200).text_of("refreshToken") }
         });
         let successors = at_once(uses).await;
         assert!(successors.iter().all(|token| *token == successors[0]), "two tabs get the same successor");

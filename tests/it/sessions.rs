@@ -11,15 +11,11 @@ use crate::harness::{
     with_apps,
 };
 
-async fn post(client: &Client, path: &str, body: Value) -> Answer {
-    client.send(client.request(reqwest::Method::POST, path).json(&body)).await
-}
-
 /// A user who signed up and in: himself, and his refresh token.
 async fn signed_in(client: &Client, name: &str) -> (User, String) {
     let body = json!({"email": format!("{name}@example.org"), "password": "correct horse", "name": name});
-    let id = post(client, "/v1/auth/signup", body.clone()).await.expect(201).text_of("userId");
-    let session = post(client, "/v1/auth/login", body).await.expect(200);
+    let id = client.post("/v1/auth/signup", body.clone()).await.expect(201).text_of("userId");
+    let session = client.post("/v1/auth/login", body).await.expect(200);
     (User { id, token: session.text_of("accessToken") }, session.text_of("refreshToken"))
 }
 
@@ -37,7 +33,7 @@ async fn a_logout_holds_here_at_once_and_elsewhere_within_a_second() {
     let clients = [app.client_of(0), app.client_of(1)];
     let (ann, refresh) = signed_in(&clients[0], "ann").await;
     let login = json!({"email": "ann@example.org", "password": "correct horse"});
-    let other = post(&clients[0], "/v1/auth/login", login).await.expect(200).text_of("accessToken");
+    let other = clients[0].post("/v1/auth/login", login).await.expect(200).text_of("accessToken");
     let other = User { token: other, ..ann.clone() };
     assert!(is_in(&clients[1], &ann).await);
     log_out(&clients[0], &ann).await.expect(204);
@@ -47,7 +43,7 @@ async fn a_logout_holds_here_at_once_and_elsewhere_within_a_second() {
     eventually("the other instance knows", || async { !is_in(&clients[1], &ann).await }).await;
     println!("elsewhere after {:?}", started.elapsed());
     let body = json!({"refreshToken": refresh});
-    post(&clients[1], "/v1/auth/refresh", body).await.refused(401, "refresh_token_invalid");
+    clients[1].post("/v1/auth/refresh", body).await.refused(401, "refresh_token_invalid");
     assert!(is_in(&clients[0], &other).await, "another sign-in of the same user goes on");
     // A restart forgets nothing.
     let app = app.stop_instances().await.start_instances().await;
@@ -88,16 +84,16 @@ async fn one_refresh_token_used_a_hundred_times_at_once_has_one_successor() {
         let (ann, refresh) = signed_in(&app.client(), "ann").await;
         let uses = (0..100).map(|at| {
             let (client, body) = (app.client_of(at % 2), json!({"refreshToken": refresh}));
-            async move { post(&client, "/v1/auth/refresh", body).await.expect(200).text_of("refreshToken") }
+            async move { client.post("/v1/auth/refresh", body).await.expect(200).text_of("refreshToken") }
         });
         let successors = at_once(uses).await;
         assert!(successors.iter().all(|token| *token == successors[0]));
         let client = app.client();
         let second = json!({"refreshToken": successors[0]});
-        let session = post(&client, "/v1/auth/refresh", second).await.expect(200);
+        let session = client.post("/v1/auth/refresh", second).await.expect(200);
         // A thief comes with the first: the family ends, and with it the access tokens that are out.
         let stolen = json!({"refreshToken": refresh});
-        post(&client, "/v1/auth/refresh", stolen).await.refused(401, "refresh_token_reused");
+        client.post("/v1/auth/refresh", stolen).await.refused(401, "refresh_token_reused");
         let out = User { token: session.text_of("accessToken"), ..ann };
         client.get_as(&out, "/v1/auth/me").await.refused(401, "unauthenticated");
     })
@@ -120,7 +116,7 @@ async fn keys_rotate_and_nobody_is_logged_out() {
             let mut both = true;
             for client in &clients {
                 let login = json!({"email": "ann@example.org", "password": "correct horse"});
-                let token = post(client, "/v1/auth/login", login).await.expect(200).text_of("accessToken");
+                let token = client.post("/v1/auth/login", login).await.expect(200).text_of("accessToken");
                 both &= decode_header(&token).unwrap().kid.as_deref() == Some(kid.as_str());
             }
             both
@@ -142,8 +138,7 @@ async fn keys_rotate_and_nobody_is_logged_out() {
         for client in &clients {
             eventually("the old token is refused", || async { !is_in(client, &ann).await }).await;
         }
-        let session =
-            post(&clients[0], "/v1/auth/refresh", json!({"refreshToken": refresh})).await.expect(200);
+        let session = clients[0].post("/v1/auth/refresh", json!({"refreshToken": refresh})).await.expect(200);
         assert!(is_in(&clients[1], &User { token: session.text_of("accessToken"), ..ann }).await);
     })
     .await;

@@ -196,23 +196,36 @@ impl Target {
         }
     }
 
-    /// Joins, polls a few times, leaves: the place is the same all the while.
-    async fn visit(&self, user: &User, concert: &str) {
+    /// A place in line, new or the one that he has.
+    async fn join(&self, user: &User, concert: &str) -> Option<Value> {
         let path = format!("/v1/queues/{concert}/tickets");
         let join = || self.request(Method::POST, &path).bearer_auth(&user.token);
-        let Some((status, mut place)) = self.settle("a join", join).await else { return };
-        let Some(mut ticket) = place["token"].as_str().map(str::to_owned) else {
-            return self.history.violation(format!("a join was refused: {status} {place}"));
-        };
-        let me = format!("{path}/me");
+        let (status, place) = self.settle("a join", join).await?;
+        if status != 201 && status != 200 {
+            self.history.violation(format!("a join was refused: {status} {place}"));
+            return None;
+        }
+        Some(place)
+    }
+
+    /// Something asked of a ticket's place.
+    async fn ask(&self, what: &str, method: Method, concert: &str, ticket: &str) -> Option<(u16, Value)> {
+        let me = format!("/v1/queues/{concert}/tickets/me");
+        self.settle(what, || self.request(method.clone(), &me).header("Queue-Token", ticket)).await
+    }
+
+    /// Joins, polls a few times, leaves: the place is the same all the while.
+    async fn visit(&self, user: &User, concert: &str) {
+        let Some(mut place) = self.join(user, concert).await else { return };
+        let mut ticket = place["token"].as_str().unwrap().to_owned();
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_millis(fastrand::u64(300..900))).await;
-            let poll = || self.request(Method::GET, &me).header("Queue-Token", &ticket);
-            let Some((status, mut polled)) = self.settle("a poll", poll).await else { return };
+            let polled = self.ask("a poll", Method::GET, concert, &ticket).await;
+            let Some((status, mut polled)) = polled else { return };
             if status == 410 {
                 // Leaving is soft. Where it was lost together with the joining that followed it, the earlier
                 // place is back, and of two places the lower wins: he stands further ahead than he knew.
-                let Some((_, found)) = self.settle("a join", join).await else { return };
+                let Some(found) = self.join(user, concert).await else { return };
                 if found["number"].as_i64() < place["number"].as_i64() {
                     (place, polled) = (found.clone(), found);
                 }
@@ -225,8 +238,7 @@ impl Target {
                 ticket = token.to_owned();
             }
         }
-        let leave = || self.request(Method::DELETE, &me).header("Queue-Token", &ticket);
-        match self.settle("leaving", leave).await {
+        match self.ask("leaving", Method::DELETE, concert, &ticket).await {
             // An earlier try that got no answer may have been the one.
             None | Some((204 | 410, _)) => {}
             Some((status, body)) => self.history.violation(format!("leaving was refused: {status} {body}")),
@@ -235,23 +247,15 @@ impl Target {
 
     /// Joins and polls until in; a place must not get lost on the way.
     async fn enter(&self, user: &User, concert: &str) -> Option<String> {
-        let path = format!("/v1/queues/{concert}/tickets");
-        let join = || self.request(Method::POST, &path).bearer_auth(&user.token);
-        let (status, mut place) = self.settle("a join", join).await?;
-        if status != 201 && status != 200 {
-            self.history.violation(format!("a join was refused: {status} {place}"));
-            return None;
-        }
+        let mut place = self.join(user, concert).await?;
         let (mut ticket, number) = (place["token"].as_str().unwrap().to_owned(), place["number"].clone());
-        let me = format!("{path}/me");
         while place["status"] != "ACTIVE" {
             if self.stopped_at.get().is_some_and(|stopped| stopped.elapsed() > FINAL_MAX) {
                 self.history.violation(format!("place {number} was never let in: {place}"));
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(place["pollAfterMs"].as_u64().unwrap_or(1_000))).await;
-            let poll = || self.request(Method::GET, &me).header("Queue-Token", &ticket);
-            let (status, polled) = self.settle("a poll", poll).await?;
+            let (status, polled) = self.ask("a poll", Method::GET, concert, &ticket).await?;
             if status != 200 || polled["number"] != number {
                 self.history.violation(format!("place {number} is gone: {status} {polled}"));
                 return None;
