@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::concerts::catalog::Catalog;
 use crate::config::Config;
 use crate::error::{Code, Error};
+use crate::http::limits::Limits as RateLimits;
 use crate::http::server;
 use crate::ids::{InstanceId, QueueId, UserId};
 use crate::journal::table::cursor;
@@ -108,6 +109,8 @@ pub struct App {
     pub presence: Presence,
     /// Payments that run here.
     pub driven: Driven,
+    /// How often clients asked.
+    pub limits: RateLimits,
     /// Whether requests should come here.
     pub rotation: Rotation,
     /// The metrics' text.
@@ -166,10 +169,11 @@ impl App {
             tokens: Tokens::new(signing),
             sessions,
             tickets: Tickets::new(config.derive_key("queue ticket")),
-            passwords: Passwords::new(config.bcrypt_cost)?,
+            passwords: Passwords::new(config.bcrypt_cost, config.limits.passwords_waiting_max)?,
             catalog: Catalog::default(),
             presence: Presence::default(),
             driven: Driven::default(),
+            limits: RateLimits::new(config.limits.rates.as_ref()),
             rotation: Rotation { in_rotation: AtomicBool::new(true), draining: AtomicBool::new(false) },
             prometheus: metrics::install(),
             tasks,
@@ -335,7 +339,7 @@ pub async fn serve(app: AppState, listener: TcpListener, shutdown: impl Future<O
             app.stop.cancel();
         }
     };
-    server::serve(listener, router::router(app.clone()), app.config.connections_max, stop, drain).await;
+    server::serve(listener, router::router(app.clone()), &app.config.limits, stop, drain).await;
     app.tasks.close();
     if tokio::time::timeout(drain, app.tasks.wait()).await.is_err() {
         tracing::warn!(running = app.tasks.len(), "some writes did not end in time");

@@ -4,6 +4,7 @@
 //! Lua, in Rust, in the problem's `code`, in metrics and on the page `/problems/{code}`.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -108,6 +109,8 @@ codes! {
     QueueNotAdmitted "queue_not_admitted" 429 "Not your turn yet"
         "You still wait; `position` says where. Poll the ticket every `pollAfterMs`.";
     QueueFull "queue_full" 429 "Queue is full" "The queue holds as many as it may. Try again later.";
+    RateLimited "rate_limited" 429 "Too many requests"
+        "You, or your address, ask more often than is allowed; `RateLimit` says how you stand. Wait for `Retry-After` seconds.";
     InternalError "internal_error" 500 "Our mistake"
         "Something that must not happen has happened. It was logged with the request id.";
     Busy "busy" 503 "Busy"
@@ -125,6 +128,7 @@ impl Code {
     pub fn retry_after_seconds(self) -> Option<u32> {
         match self {
             Code::QueueNotAdmitted
+            | Code::RateLimited
             | Code::Busy
             | Code::Unavailable
             | Code::Draining
@@ -164,6 +168,8 @@ pub struct Refusal {
     pub members: Map<String, Value>,
     /// Whether this refusal was recorded and is being told again.
     pub replayed: bool,
+    /// How long to wait, where it is known better than by the code.
+    pub retry_after: Option<Duration>,
 }
 
 /// A request's failure.
@@ -186,6 +192,7 @@ impl Error {
             errors: Vec::new(),
             members: Map::new(),
             replayed: false,
+            retry_after: None,
         }))
     }
 
@@ -214,6 +221,27 @@ impl Error {
             }
             other => other,
         }
+    }
+
+    /// `rate_limited`, for so long.
+    pub fn rate_limited(wait: Duration) -> Self {
+        match Self::refused(Code::RateLimited) {
+            Self::Refused(mut refusal) => {
+                refusal.retry_after = Some(wait);
+                Self::Refused(refusal)
+            }
+            other => other,
+        }
+    }
+
+    /// Whole seconds for `Retry-After`, at least one; `None` where waiting does not help.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let known = match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Unavailable(..) | Self::Internal(_) => None,
+        };
+        let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        known.map(|wait| whole(wait).max(1)).or(self.code().retry_after_seconds().map(u64::from))
     }
 
     /// `unavailable`, with the reason for the log.

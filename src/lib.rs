@@ -140,6 +140,7 @@
 
 mod accounts;
 pub mod app;
+mod audit;
 mod batch;
 pub mod cli;
 pub mod clock;
@@ -171,6 +172,7 @@ pub use http::identity::Identity;
 fn scripts() -> Vec<&'static redis::Source> {
     let mut all = vec![&journal::store::LOAD, &journal::store::SNAPSHOT];
     for feature in [
+        accounts::store::SCRIPTS,
         journal::store::SCRIPTS,
         wallet::store::SCRIPTS,
         queue::store::SCRIPTS,

@@ -36,6 +36,8 @@ const SALES: &str = "onrush_seat_sales_total";
 const POINTS: &str = "onrush_points_charged_total";
 const PAYMENTS_REFUSED: &str = "onrush_payments_refused_total";
 const PAYMENTS_RECOVERED: &str = "onrush_payments_recovered_total";
+const LIMITED: &str = "onrush_rate_limited_total";
+const HASHED: &str = "onrush_passwords_hashed_total";
 const UP: &str = "onrush_server_up";
 
 /// Installs the recorder of this process; a process has one, whoever asks first.
@@ -95,6 +97,8 @@ fn describe() {
     describe_counter!(POINTS, "Points charged");
     describe_counter!(PAYMENTS_REFUSED, "Payments that the seats' shard refused, by code");
     describe_counter!(PAYMENTS_RECOVERED, "Payments that recovery finished, by outcome");
+    describe_counter!(LIMITED, "Requests refused as rate_limited, by class");
+    describe_counter!(HASHED, "Passwords hashed");
     describe_gauge!(UP, "1 while the server answers, by server");
 }
 
@@ -193,6 +197,16 @@ pub fn payment_refused(code: &str) {
 /// Recovery finished a payment.
 pub fn payment_recovered(outcome: &'static str) {
     counter!(PAYMENTS_RECOVERED, "outcome" => outcome).increment(1);
+}
+
+/// A client was refused because he asks too often.
+pub fn limited(class: &'static str) {
+    counter!(LIMITED, "class" => class).increment(1);
+}
+
+/// A password was hashed.
+pub fn hashed() {
+    counter!(HASHED).increment(1);
 }
 
 /// Whether a server answers.

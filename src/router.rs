@@ -8,11 +8,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::AppState;
 use crate::error::Code::*;
-use crate::http::api::{Api, Who, delete, get, post, put};
+use crate::http::api::Who::*;
+use crate::http::api::{Api, delete, get, post, put};
+use crate::http::limits::Class;
 use crate::http::page::Page;
 use crate::http::{body, layers, problem};
 use crate::operations::model::{HealthView, Readiness, SetHealth};
-use crate::{accounts, concerts, menus, operations, payments, queue, seats, wallet};
+use crate::{accounts, audit, concerts, menus, operations, payments, queue, seats, wallet};
 
 /// The table of routes.
 pub fn api() -> Api {
@@ -32,54 +34,57 @@ fn accounts_api(api: Api) -> Api {
     api.section(
         "Accounts",
         [
-            post("/v1/auth/signup", "Make an account, a USER's", handlers::sign_up)
+            post(Anyone, "/v1/auth/signup", "Make an account, a USER's", handlers::sign_up)
+                .counted(Class::SignIns)
                 .takes::<SignupRequest>()
                 .answers::<User>(201)
                 .refuses(&[EmailTaken]),
-            post("/v1/auth/login", "Sign in", handlers::log_in)
+            post(Anyone, "/v1/auth/login", "Sign in", handlers::log_in)
+                .counted(Class::SignIns)
                 .without_key()
                 .takes::<LoginRequest>()
                 .answers::<Session>(200)
                 .refuses(&[CredentialsInvalid]),
-            post("/v1/auth/refresh", "Spend a refresh token for its successor", handlers::refresh)
+            post(Anyone, "/v1/auth/refresh", "Spend a refresh token for its successor", handlers::refresh)
+                .counted(Class::SignIns)
                 .without_key()
                 .takes::<RefreshRequest>()
                 .answers::<Session>(200)
                 .refuses(&[RefreshTokenInvalid, RefreshTokenReused]),
-            post("/v1/auth/logout", "End the sign-in, with all of its tokens", handlers::log_out)
-                .who(Who::SignedIn)
+            post(SignedIn, "/v1/auth/logout", "End the sign-in, with all of its tokens", handlers::log_out)
                 .without_key()
                 .answers_nothing(204),
-            get("/v1/auth/me", "Who is signed in", handlers::me).who(Who::SignedIn).answers::<User>(200),
-            put("/v1/users/{userId}/role", "Give a user another role", handlers::change_role)
-                .who(Who::Admins)
+            get(SignedIn, "/v1/auth/me", "Who is signed in", handlers::me).answers::<User>(200),
+            put(Admins, "/v1/users/{userId}/role", "Give a user another role", handlers::change_role)
                 .takes::<ChangeRole>()
                 .answers::<User>(200)
                 .refuses(&[UserNotFound]),
-            get("/v1/users", "List accounts", handlers::list)
-                .who(Who::Operators)
+            get(Auditors, "/v1/audit", "What operators and admins did", audit::routes::list)
                 .paged()
-                .answers::<Page<User>>(200),
+                .answers::<Page<audit::model::AuditRecord>>(200),
+            get(Operators, "/v1/users", "List accounts", handlers::list).paged().answers::<Page<User>>(200),
         ],
     )
     .section(
         "Points",
         [
-            post("/v1/users/{userId}/points/charge", "Add points", points::charge)
-                .who(Who::OwnerOrAdmin)
+            post(OwnerOrAdmin, "/v1/users/{userId}/points/charge", "Add points", points::charge)
                 .needs_key()
                 .takes::<ChargeRequest>()
                 .answers::<Charged>(201)
                 .refuses(&[UserNotFound, BalanceLimit]),
-            get("/v1/users/{userId}/points", "What a user has", points::balance)
-                .who(Who::OwnerOrAdmin)
+            get(OwnerOrAdmin, "/v1/users/{userId}/points", "What a user has", points::balance)
                 .answers::<Balance>(200)
                 .refuses(&[UserNotFound]),
-            get("/v1/users/{userId}/points/transactions", "How it came about", points::transactions)
-                .who(Who::OwnerOrAdmin)
-                .paged()
-                .answers::<Page<Transaction>>(200)
-                .refuses(&[UserNotFound]),
+            get(
+                OwnerOrAdmin,
+                "/v1/users/{userId}/points/transactions",
+                "How it came about",
+                points::transactions,
+            )
+            .paged()
+            .answers::<Page<Transaction>>(200)
+            .refuses(&[UserNotFound]),
         ],
     )
 }
@@ -90,41 +95,39 @@ fn queue_api(api: Api) -> Api {
     api.section(
         "Waiting room",
         [
-            post("/v1/queues", "Make a queue that stands alone", handlers::create)
-                .who(Who::Operators)
+            post(Operators, "/v1/queues", "Make a queue that stands alone", handlers::create)
                 .takes::<CreateQueue>()
                 .answers::<Queue>(201),
-            get("/v1/queues/{queueId}", "A queue in numbers", handlers::get)
+            get(Anyone, "/v1/queues/{queueId}", "A queue in numbers", handlers::get)
                 .answers::<Queue>(200)
                 .refuses(&[QueueNotFound]),
-            put("/v1/queues/{queueId}", "Change a queue's settings", handlers::change)
-                .who(Who::Operators)
+            put(Operators, "/v1/queues/{queueId}", "Change a queue's settings", handlers::change)
                 .takes::<ChangeQueue>()
                 .answers::<Queue>(200)
                 .refuses(&[QueueNotFound]),
-            post("/v1/queues/{queueId}/tickets", "Join, or find the place one has", handlers::join)
-                .who(Who::SignedIn)
+            post(SignedIn, "/v1/queues/{queueId}/tickets", "Join, or find the place one has", handlers::join)
+                .counted(Class::Joins)
                 .without_key()
                 .soft()
                 .answers::<PlaceView>(201)
                 .answers::<PlaceView>(200)
                 .refuses(&[QueueNotFound, QueueClosed, QueueFull]),
-            get("/v1/queues/{queueId}/tickets/me", "How the ticket stands", handlers::poll)
-                .who(Who::TicketHolder)
+            get(TicketHolder, "/v1/queues/{queueId}/tickets/me", "How the ticket stands", handlers::poll)
+                .counted(Class::Polls)
                 .answers::<PlaceView>(200)
                 .refuses(&[QueueNotFound]),
-            delete("/v1/queues/{queueId}/tickets/me", "Leave", handlers::leave)
-                .who(Who::TicketHolder)
+            delete(TicketHolder, "/v1/queues/{queueId}/tickets/me", "Leave", handlers::leave)
                 .without_key()
                 .soft()
                 .answers_nothing(204)
                 .refuses(&[QueueNotFound]),
             get(
+                TicketHolder,
                 "/v1/queues/{queueId}/tickets/me/events",
                 "The ticket as a stream of events",
                 handlers::events,
             )
-            .who(Who::TicketHolder)
+            .counted(Class::Polls)
             .answers_with(200, "text/event-stream", json!({"type": "string"})),
         ],
     )
@@ -137,32 +140,35 @@ fn concerts_api(api: Api) -> Api {
     api.section(
         "Concerts",
         [
-            post("/v1/concerts", "Make a concert and its queue", handlers::create)
-                .who(Who::Operators)
+            post(Operators, "/v1/concerts", "Make a concert and its queue", handlers::create)
                 .takes::<CreateConcert>()
                 .answers::<Concert>(201),
-            get("/v1/concerts", "List concerts", handlers::list).paged().answers::<Page<Concert>>(200),
-            get("/v1/concerts/{concertId}", "A concert with its shows", handlers::get)
+            get(Anyone, "/v1/concerts", "List concerts", handlers::list)
+                .paged()
+                .answers::<Page<Concert>>(200),
+            get(Anyone, "/v1/concerts/{concertId}", "A concert with its shows", handlers::get)
                 .answers::<ConcertWithShows>(200)
                 .refuses(&[ConcertNotFound]),
-            post("/v1/concerts/{concertId}/shows", "Add a show", handlers::add_show)
-                .who(Who::Operators)
+            post(Operators, "/v1/concerts/{concertId}/shows", "Add a show", handlers::add_show)
                 .takes::<CreateShow>()
                 .answers::<Show>(201)
                 .refuses(&[ConcertNotFound, ShowExists]),
-            get("/v1/concerts/{concertId}/dates", "Days on which a seat can be had now", handlers::dates)
-                .who(Who::SignedIn)
-                .needs_pass()
-                .answers::<Dates>(200)
-                .refuses(&[QueueNotFound]),
-            get("/v1/concerts/{concertId}/seats", "Free seats of a day", seats::routes::seats)
-                .who(Who::SignedIn)
+            get(
+                SignedIn,
+                "/v1/concerts/{concertId}/dates",
+                "Days on which a seat can be had now",
+                handlers::dates,
+            )
+            .needs_pass()
+            .answers::<Dates>(200)
+            .refuses(&[QueueNotFound]),
+            get(SignedIn, "/v1/concerts/{concertId}/seats", "Free seats of a day", seats::routes::seats)
                 .needs_pass()
                 .query("date", true, date)
                 .answers::<seats::model::Seats>(200)
                 .answers_nothing(304)
                 .refuses(&[QueueNotFound, ShowNotFound]),
-            get("/v1/menus", "List menus", menus::routes::list)
+            get(Anyone, "/v1/menus", "List menus", menus::routes::list)
                 .paged()
                 .answers::<Page<menus::model::Menu>>(200),
         ],
@@ -175,27 +181,27 @@ fn reservations_api(api: Api) -> Api {
     api.section(
         "Reservations and payments",
         [
-            post("/v1/reservations", "Hold seats, all or none", seats::routes::reserve)
-                .who(Who::SignedIn)
+            post(SignedIn, "/v1/reservations", "Hold seats, all or none", seats::routes::reserve)
                 .needs_pass()
                 .needs_key()
                 .takes::<ReserveRequest>()
                 .answers::<Reservation>(201)
                 .refuses(&[QueueNotFound, ShowNotFound, SeatNotFound, ShowNotOpen, SeatTaken, SeatLimit]),
-            get("/v1/reservations", "List one's reservations; an operator sees all", seats::routes::list)
-                .who(Who::SignedIn)
-                .paged()
-                .answers::<Page<Reservation>>(200),
-            get("/v1/reservations/{reservationId}", "A reservation", seats::routes::get)
-                .who(Who::SignedIn)
+            get(
+                SignedIn,
+                "/v1/reservations",
+                "List one's reservations; an operator sees all",
+                seats::routes::list,
+            )
+            .paged()
+            .answers::<Page<Reservation>>(200),
+            get(SignedIn, "/v1/reservations/{reservationId}", "A reservation", seats::routes::get)
                 .answers::<Reservation>(200)
                 .refuses(&[ReservationNotFound]),
-            delete("/v1/reservations/{reservationId}", "Give a hold up", seats::routes::cancel)
-                .who(Who::SignedIn)
+            delete(SignedIn, "/v1/reservations/{reservationId}", "Give a hold up", seats::routes::cancel)
                 .answers_nothing(204)
                 .refuses(&[ReservationNotFound, ReservationClosed, HoldExpired]),
-            post("/v1/payments", "Pay a reservation", payments::routes::pay)
-                .who(Who::SignedIn)
+            post(SignedIn, "/v1/payments", "Pay a reservation", payments::routes::pay)
                 .needs_pass()
                 .needs_key()
                 .takes::<PayRequest>()
@@ -207,12 +213,15 @@ fn reservations_api(api: Api) -> Api {
                     BalanceInsufficient,
                     PaymentAborted,
                 ]),
-            get("/v1/payments", "List one's payments; an operator sees all", payments::routes::list)
-                .who(Who::SignedIn)
-                .paged()
-                .answers::<Page<Payment>>(200),
-            get("/v1/payments/{paymentId}", "A payment", payments::routes::get)
-                .who(Who::SignedIn)
+            get(
+                SignedIn,
+                "/v1/payments",
+                "List one's payments; an operator sees all",
+                payments::routes::list,
+            )
+            .paged()
+            .answers::<Page<Payment>>(200),
+            get(SignedIn, "/v1/payments/{paymentId}", "A payment", payments::routes::get)
                 .answers::<Payment>(200)
                 .refuses(&[PaymentNotFound]),
         ],
@@ -225,34 +234,42 @@ fn operations_api(api: Api) -> Api {
     api.section(
         "Operations",
         [
-            get("/livez", "The process is up", handlers::livez).answers_with(200, "text/plain", text.clone()),
-            get("/readyz", "The instance can serve", handlers::readyz)
-                .answers::<Readiness>(200)
-                .answers::<Readiness>(503),
-            get("/health", "Heartbeat for load balancers", handlers::health)
-                .answers::<HealthView>(200)
-                .answers::<HealthView>(503),
-            put("/health", "Take this instance out of rotation, or put it back", handlers::set_health)
-                .who(Who::Admins)
-                .without_key()
-                .takes::<SetHealth>()
-                .answers::<HealthView>(200),
-            get("/metrics", "Prometheus scrapes this", handlers::metrics).answers_with(
+            get(Anyone, "/livez", "The process is up", handlers::livez).answers_with(
                 200,
                 "text/plain",
                 text.clone(),
             ),
-            get("/openapi.json", "This document", handlers::openapi).answers_with(
+            get(Anyone, "/readyz", "The instance can serve", handlers::readyz)
+                .answers::<Readiness>(200)
+                .answers::<Readiness>(503),
+            get(Anyone, "/health", "Heartbeat for load balancers", handlers::health)
+                .answers::<HealthView>(200)
+                .answers::<HealthView>(503),
+            put(
+                Admins,
+                "/health",
+                "Take this instance out of rotation, or put it back",
+                handlers::set_health,
+            )
+            .without_key()
+            .takes::<SetHealth>()
+            .answers::<HealthView>(200),
+            get(Anyone, "/metrics", "Prometheus scrapes this", handlers::metrics).answers_with(
+                200,
+                "text/plain",
+                text.clone(),
+            ),
+            get(Anyone, "/openapi.json", "This document", handlers::openapi).answers_with(
                 200,
                 "application/json",
                 json!({"type": "object"}),
             ),
-            get("/.well-known/jwks.json", "Public keys of tokens that others verify", handlers::jwks)
+            get(Anyone, "/.well-known/jwks.json", "Public keys of tokens that others verify", handlers::jwks)
                 .answers_with(200, "application/json", json!({"type": "object"})),
-            get("/problems/{code}", "What a problem's code means", problem::page)
+            get(Anyone, "/problems/{code}", "What a problem's code means", problem::page)
                 .answers_with(200, "application/json", json!({"type": "object"}))
                 .refuses(&[NotFound]),
-            get("/docs", "Swagger UI", handlers::docs).answers_with(200, "text/html", text),
+            get(Anyone, "/docs", "Swagger UI", handlers::docs).answers_with(200, "text/html", text),
         ],
     )
 }
@@ -260,7 +277,7 @@ fn operations_api(api: Api) -> Api {
 /// The router with its layers.
 pub fn router(app: AppState) -> Router {
     api()
-        .router()
+        .router(&app)
         .route("/docs/", plain_get(operations::routes::docs_index))
         .route("/docs/{*file}", plain_get(operations::routes::docs_file))
         .fallback(problem::no_route)

@@ -4,11 +4,12 @@
 -- KEYS room busy
 -- ARGV queue state rate max_active active_seconds max_waiting
 -- RETURNS done | queue_not_found
--- EVENT queue.changed
+-- EVENT queue.was queue.changed
 -- COST O(1)
 local known = redis.call('HMGET', room, 'state', 'rate', 'max_active', 'active_ms', 'max_waiting', 'number',
     'closed_below')
 if not known[1] then return {'queue_not_found'} end
+fact('queue.was', queue, known[1], known[2], known[3], int(tonumber(known[4]) / 1000), known[5])
 local function either(new, old) if new == '' then return old end return new end
 state = either(state, known[1])
 rate = either(rate, known[2])

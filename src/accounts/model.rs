@@ -47,6 +47,11 @@ impl Role {
         }
     }
 
+    /// Whether it runs concerts and queues, and sees what others reserved and paid.
+    pub fn operates(self) -> bool {
+        matches!(self, Self::Operator | Self::Admin)
+    }
+
     /// Reads a stored or signed role.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::User, Self::Operator, Self::Auditor, Self::Admin].into_iter().find(|role| role.word() == word)

@@ -1,14 +1,20 @@
 //! What accounts do.
 
+use std::net::IpAddr;
+
+use serde_json::json;
 use uuid::Uuid;
 
 use super::model::{ChangeRole, LoginRequest, RefreshRequest, Role, Session, SignupRequest, User};
 use super::refresh::RefreshToken;
 use super::sessions::Change;
 use super::table;
+use super::throttle::SignIn;
 use crate::app::App;
+use crate::audit;
+use crate::audit::model::Act;
 use crate::error::{Code, Error};
-use crate::http::identity::Identity;
+use crate::http::identity::{Actor, Identity};
 use crate::ids::UserId;
 use crate::journal::{IdempotencyKey, Request, direct};
 
@@ -46,8 +52,20 @@ pub async fn sign_up(
     Ok((made, false))
 }
 
-/// Signs a user in. The same refusal, after the same work, for an unknown e-mail.
-pub async fn log_in(app: &App, body: LoginRequest) -> Result<Session, Error> {
+/// Signs a user in. The same refusal, after the same work, for an unknown e-mail; who has failed too often
+/// waits first.
+pub async fn log_in(app: &App, client: IpAddr, body: LoginRequest) -> Result<Session, Error> {
+    let sign_in = SignIn::begin(app, &body.email, client).await?;
+    let tried = try_password(app, body).await;
+    match &tried {
+        Ok(_) => sign_in.succeeded(app).await,
+        Err(error) if error.code() == Code::CredentialsInvalid => {}
+        Err(_) => sign_in.never_tried(app).await,
+    }
+    tried
+}
+
+async fn try_password(app: &App, body: LoginRequest) -> Result<Session, Error> {
     let account = table::by_email(&app.pool, &body.email).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
     let same = app.passwords.matches(body.password, hash).await?;
@@ -91,12 +109,12 @@ async fn end(app: &App, family: Uuid) -> Result<(), Error> {
 /// did.
 pub async fn change_role(
     app: &App,
-    me: Identity,
+    by: &Actor,
     user: UserId,
     body: &ChangeRole,
     key: Option<IdempotencyKey>,
 ) -> Result<(User, bool), Error> {
-    let request = Request::new(me.user, "users.role", user, body, key);
+    let request = Request::new(by.me.user, "users.role", user, body, key);
     let _turn = app.journal.turn(&request).await?;
     if let Some(changed) = direct::recall(&app.pool, &request).await? {
         return Ok((changed, true));
@@ -105,9 +123,12 @@ pub async fn change_role(
     let changed = table::set_role(&mut tx, user, body.role).await?;
     let (changed, before, at) = changed.ok_or_else(|| Error::refused(Code::UserNotFound))?;
     direct::record(&mut tx, &request, 200, &changed).await?;
+    let act = Act::new(by, format_args!("users/{user}/role"), Some(body));
+    let before = Some(json!({"role": before.role}));
+    audit::table::record(&mut tx, (request.op, request.operation), &act, before, at).await?;
     tx.commit().await?;
     app.sessions.apply(Change::Role(user, changed.role), at);
-    tracing::warn!(by = %me.user, %user, from = before.role.word(), to = changed.role.word(), "role changed");
+    tracing::warn!(by = %by.me.user, %user, to = changed.role.word(), "role changed");
     Ok((changed, false))
 }
 

@@ -10,9 +10,10 @@ use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
 use crate::http::headers::KeyHeader;
-use crate::http::identity::{Acting, Admins, Identity, Operators};
+use crate::http::identity::{Actor, Identity};
 use crate::http::page::{Page, PageRequest};
 use crate::http::path::PathId;
+use crate::http::peer::Peer;
 use crate::ids::UserId;
 
 pub async fn sign_up(
@@ -27,9 +28,10 @@ pub async fn sign_up(
 
 pub async fn log_in(
     State(app): State<AppState>,
+    Peer(client): Peer,
     Body(body): Body<LoginRequest>,
 ) -> Result<Answer<Session>, Error> {
-    Ok(Answer::ok(ops::log_in(&app, body).await?, false))
+    Ok(Answer::ok(ops::log_in(&app, client, body).await?, false))
 }
 
 pub async fn refresh(
@@ -45,13 +47,13 @@ pub async fn log_out(State(app): State<AppState>, me: Identity) -> Result<Answer
 
 pub async fn change_role(
     State(app): State<AppState>,
-    me: Acting<Admins>,
+    by: Actor,
     id: PathId<UserId>,
     key: KeyHeader,
     Body(body): Body<ChangeRole>,
 ) -> Result<Answer<User>, Error> {
     let (key, user) = (key.optional()?, id.or(Code::UserNotFound)?);
-    let change = move |app: AppState| async move { ops::change_role(&app, me.0, user, &body, key).await };
+    let change = move |app: AppState| async move { ops::change_role(&app, &by, user, &body, key).await };
     let (changed, replayed) = app.run(change).await?;
     Ok(Answer::ok(changed, replayed))
 }
@@ -60,10 +62,6 @@ pub async fn me(State(app): State<AppState>, me: Identity) -> Result<Json<User>,
     ops::me(&app, me).await.map(Json)
 }
 
-pub async fn list(
-    State(app): State<AppState>,
-    _: Acting<Operators>,
-    page: PageRequest,
-) -> Result<Json<Page<User>>, Error> {
+pub async fn list(State(app): State<AppState>, page: PageRequest) -> Result<Json<Page<User>>, Error> {
     table::page(&app.pool, &page).await.map(Json)
 }

@@ -24,7 +24,11 @@ impl Serve {
         let config = self.target.config()?;
         super::runtime(settings.workers)?.block_on(async {
             let listener = TcpListener::bind(&settings.listen).await?;
-            tracing::info!(address = %listener.local_addr()?, limits = config.limits, "listening");
+            let (address, limits) = (listener.local_addr()?, config.limits.word());
+            tracing::info!(%address, rate_limits = limits, "listening");
+            if config.limits.rates.is_none() {
+                tracing::warn!("rate limits are off (ONRUSH_LIMITS): good for load tests and nothing else");
+            }
             app::run(config, listener, until_signal()?).await?;
             Ok(ExitCode::SUCCESS)
         })

@@ -6,9 +6,11 @@ use super::event::{ConcertCreated, ShowAdded};
 use super::model::{Concert, ConcertWithShows, CreateConcert, CreateShow, Dates, Show};
 use super::{store, table};
 use crate::app::App;
+use crate::audit::model::Act;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
-use crate::ids::{ConcertId, Points, ShowId, UserId};
+use crate::http::identity::Actor;
+use crate::ids::{ConcertId, Points, ShowId};
 use crate::journal::{IdempotencyKey, Request};
 use crate::queue;
 use crate::queue::event::QueueCreated;
@@ -19,13 +21,14 @@ use crate::redis::Space;
 /// Makes a concert with its queue.
 pub async fn create(
     app: &App,
-    by: UserId,
+    by: &Actor,
     body: &CreateConcert,
     key: Option<IdempotencyKey>,
 ) -> Result<(Concert, bool), Error> {
-    let request = Request::new(by, "concerts.create", "concerts", body, key);
+    let request = Request::new(by.me.user, "concerts.create", "concerts", body, key);
     // Minted from the operation, so that a repeat asks the same shard.
     let concert = ConcertId::from(request.op);
+    let request = request.audited(Act::new(by, format_args!("concerts/{concert}"), Some(body)));
     let script = |space: &Space| store::create(space, concert, body);
     let shard = app.journal.shards.of(concert.uuid());
     let done = app.journal.perform(shard, &request, script).await?.done()?;
@@ -50,12 +53,12 @@ pub async fn create(
 /// Adds a show.
 pub async fn add_show(
     app: &App,
-    by: UserId,
+    by: &Actor,
     concert: ConcertId,
     body: &CreateShow,
     key: Option<IdempotencyKey>,
 ) -> Result<(Show, bool), Error> {
-    let request = Request::new(by, "shows.create", concert, body, key);
+    let request = Request::new(by.me.user, "shows.create", concert, body, key);
     let added = Show {
         show_id: ShowId::mint(),
         concert_id: concert,
@@ -65,6 +68,8 @@ pub async fn add_show(
         opens_at: body.opens_at,
         closes_at: body.closes_at,
     };
+    let target = format!("concerts/{concert}/shows/{}", added.show_id);
+    let request = request.audited(Act::new(by, target, Some(body)));
     let script = |space: &Space| store::add_show(space, &added);
     let shard = app.journal.shards.of(concert.uuid());
     let done = app.journal.perform(shard, &request, script).await?.done()?;

@@ -10,19 +10,19 @@ use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
 use crate::http::headers::{KeyHeader, QueueToken};
-use crate::http::identity::{Acting, Identity, Operators};
+use crate::http::identity::{Actor, Identity};
 use crate::http::page::{Page, PageRequest};
 use crate::http::path::PathId;
 use crate::ids::{ConcertId, QueueId};
 
 pub async fn create(
     State(app): State<AppState>,
-    me: Acting<Operators>,
+    by: Actor,
     key: KeyHeader,
     Body(body): Body<CreateConcert>,
 ) -> Result<Answer<Concert>, Error> {
     let key = key.optional()?;
-    let create = move |app: AppState| async move { ops::create(&app, me.0.user, &body, key).await };
+    let create = move |app: AppState| async move { ops::create(&app, &by, &body, key).await };
     let (concert, replayed) = app.run(create).await?;
     Ok(Answer::created(concert, replayed))
 }
@@ -40,13 +40,13 @@ pub async fn get(
 
 pub async fn add_show(
     State(app): State<AppState>,
-    me: Acting<Operators>,
+    by: Actor,
     id: PathId<ConcertId>,
     key: KeyHeader,
     Body(body): Body<CreateShow>,
 ) -> Result<Answer<Show>, Error> {
     let (key, concert) = (key.optional()?, id.or(Code::ConcertNotFound)?);
-    let add = move |app: AppState| async move { ops::add_show(&app, me.0.user, concert, &body, key).await };
+    let add = move |app: AppState| async move { ops::add_show(&app, &by, concert, &body, key).await };
     let (show, replayed) = app.run(add).await?;
     Ok(Answer::created(show, replayed))
 }

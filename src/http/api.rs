@@ -9,26 +9,12 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+pub use super::access::Who;
+use super::guard::{Guard, guard};
 use super::layers::{RouteMeter, measure};
+use super::limits::Class;
 use crate::app::AppState;
 use crate::error::Code;
-
-/// Who may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// Anyone.
-    Anyone,
-    /// Whoever holds a ticket of the queue.
-    TicketHolder,
-    /// Whoever is signed in.
-    SignedIn,
-    /// The user whom the path names, and ADMIN.
-    OwnerOrAdmin,
-    /// OPERATOR and ADMIN.
-    Operators,
-    /// ADMIN.
-    Admins,
-}
 
 /// Whether a write takes an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +62,8 @@ pub struct Route {
     pub tag: &'static str,
     /// Who may.
     pub who: Who,
+    /// With what it is counted.
+    pub class: Class,
     /// Whether it takes an idempotency key.
     pub key: Key,
     /// Whether it needs a pass of the waiting room.
@@ -98,12 +86,12 @@ pub struct Route {
 macro_rules! methods {
     ($($name:ident $method:literal $filter:ident;)+) => {$(
         /// A row for this method.
-        pub fn $name<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
+        pub fn $name<H, T>(who: Who, path: &'static str, summary: &'static str, handler: H) -> Route
         where
             H: Handler<T, AppState>,
             T: 'static,
         {
-            Route::new($method, path, summary, on(MethodFilter::$filter, handler))
+            Route::new(who, ($method, path), summary, on(MethodFilter::$filter, handler))
         }
     )+};
 }
@@ -117,17 +105,23 @@ methods! {
 
 impl Route {
     fn new(
-        method: &'static str,
-        path: &'static str,
+        who: Who,
+        (method, path): (&'static str, &'static str),
         summary: &'static str,
         handler: MethodRouter<AppState>,
     ) -> Self {
+        let class = match (path.starts_with("/v1/"), method) {
+            (false, _) => Class::Free,
+            (true, "GET") => Class::Reads,
+            (true, _) => Class::Writes,
+        };
         Self {
             method,
             path,
             summary,
             tag: "",
-            who: Who::Anyone,
+            who,
+            class,
             key: if method == "GET" { Key::None } else { Key::Optional },
             pass: false,
             durable: method != "GET",
@@ -140,9 +134,9 @@ impl Route {
         }
     }
 
-    /// Who may use it.
-    pub fn who(mut self, who: Who) -> Self {
-        self.who = who;
+    /// With what it is counted.
+    pub fn counted(mut self, class: Class) -> Self {
+        self.class = class;
         self
     }
 
@@ -231,9 +225,12 @@ impl Route {
                 codes.extend([Code::QueueTokenInvalid, Code::QueueTicketGone, Code::Unavailable])
             }
             Who::SignedIn => codes.push(Code::Unauthenticated),
-            Who::OwnerOrAdmin | Who::Operators | Who::Admins => {
+            Who::OwnerOrAdmin | Who::Operators | Who::Auditors | Who::Admins => {
                 codes.extend([Code::Unauthenticated, Code::Forbidden]);
             }
+        }
+        if self.class != Class::Free {
+            codes.push(Code::RateLimited);
         }
         if self.takes.is_some() {
             codes.extend([Code::InvalidRequest, Code::BodyTooLarge, Code::UnsupportedMediaType]);
@@ -281,12 +278,14 @@ impl Api {
         self
     }
 
-    /// The router of all rows, each with its meter.
-    pub fn router(&self) -> axum::Router<AppState> {
+    /// The router of all rows, each with its guard and its meter.
+    pub fn router(&self, app: &AppState) -> axum::Router<AppState> {
         self.routes.iter().fold(axum::Router::new(), |router, route| {
+            let guarding = Guard::new(app.clone(), route.who, route.class);
             let meter: Arc<RouteMeter> = RouteMeter::new(route.path);
-            let measured = route.handler.clone().layer(middleware::from_fn_with_state(meter, measure));
-            router.route(route.path, measured)
+            // A method that the path does not have is told before who may.
+            let guarded = route.handler.clone().route_layer(middleware::from_fn_with_state(guarding, guard));
+            router.route(route.path, guarded.layer(middleware::from_fn_with_state(meter, measure)))
         })
     }
 }

@@ -1,11 +1,9 @@
 //! JSON bodies: 415, 413 or 400 with the fields that were wrong.
 
-use std::time::Duration;
-
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
@@ -17,8 +15,6 @@ use crate::error::{Code, Error, FieldError};
 
 /// So many times the limit is read and dropped before a connection that still sends is let go.
 const DISCARD_TIMES: usize = 64;
-/// How long a body may take.
-const READ_MAX: Duration = Duration::from_secs(30);
 
 /// A body that was read, parsed and found in range.
 #[derive(Debug)]
@@ -35,7 +31,7 @@ where
         if !is_json(&request) {
             return Err(Error::refused(Code::UnsupportedMediaType));
         }
-        let bytes = read(request, app.config.body_bytes_max).await?;
+        let bytes = read(request, app.config.limits.body_bytes_max).await?;
         let body = parse::<T>(&bytes)?;
         body.validate().map_err(|report| {
             let errors = report.into_inner().into_iter();
@@ -90,12 +86,16 @@ enum Unread {
 /// Around all routes: reads the body before anything is refused. An answer that comes earlier, to a client
 /// that still sends, would be lost with its connection.
 pub async fn whole(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
+    if asked > app.config.limits.uri_bytes_max {
+        return Error::because(Code::InvalidRequest, "The path with its query is too long.").into_response();
+    }
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let bytes_max = app.config.body_bytes_max;
+    let bytes_max = app.config.limits.body_bytes_max;
     let (mut parts, body) = request.into_parts();
-    let body = match tokio::time::timeout(READ_MAX, collect(body, bytes_max)).await {
+    let body = match tokio::time::timeout(app.config.limits.body_timeout, collect(body, bytes_max)).await {
         Ok(Ok(bytes)) => bytes.into(),
         unread => {
             parts

@@ -44,23 +44,34 @@ impl KeyHeader {
     }
 }
 
-/// `Queue-Token`, as sent.
+/// `Queue-Token`.
 #[derive(Debug)]
-pub struct QueueToken(Option<String>);
+pub enum QueueToken {
+    /// As sent.
+    Sent(Option<String>),
+    /// As the route's guard has read it.
+    Read(Ticket),
+}
 
 impl FromRequestParts<AppState> for QueueToken {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Infallible> {
+        if let Some(ticket) = parts.extensions.get::<Ticket>() {
+            return Ok(Self::Read(*ticket));
+        }
         let token = parts.headers.get("queue-token").and_then(|value| value.to_str().ok());
-        Ok(Self(token.map(str::to_owned)))
+        Ok(Self::Sent(token.map(str::to_owned)))
     }
 }
 
 impl QueueToken {
     /// The ticket that we signed. 401 for none or a forged one.
     pub fn ticket(&self, app: &AppState) -> Result<Ticket, Error> {
-        let ticket = self.0.as_deref().and_then(|token| app.tickets.read(token));
+        let ticket = match self {
+            Self::Sent(token) => token.as_deref().and_then(|token| app.tickets.read(token)),
+            Self::Read(ticket) => Some(*ticket),
+        };
         ticket.ok_or_else(|| Error::refused(Code::QueueTokenInvalid))
     }
 

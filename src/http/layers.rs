@@ -19,14 +19,20 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from a caller.
 const REQUEST_ID_MAX: usize = 128;
 
+/// The name of a request.
+#[derive(Clone, Debug, Default)]
+pub struct RequestId(pub Arc<str>);
+
 /// Outermost: names the request, renders failures, and says the name in the answer.
-pub async fn request_id(request: Request, next: Next) -> Response {
+pub async fn request_id(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
-    let id = given.filter(|id| is_sane(id)).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+    let id: Arc<str> =
+        given.filter(|id| is_sane(id)).map_or_else(|| Uuid::now_v7().to_string().into(), Arc::from);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = Instant::now();
     let mut response = problem::render(next.run(request).await, &id);
-    tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(),
+    tracing::debug!(request_id = &*id, %method, path, status = response.status().as_u16(),
         seconds = started.elapsed().as_secs_f64(), "request");
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

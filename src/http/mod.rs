@@ -1,14 +1,18 @@
 //! HTTP: extractors, layers, problems, the table of routes. Nothing here decides anything.
 
+pub mod access;
 pub mod answer;
 pub mod api;
 pub mod body;
+pub mod guard;
 pub mod headers;
 pub mod identity;
 pub mod layers;
+pub mod limits;
 pub mod object;
 pub mod openapi;
 pub mod page;
 pub mod path;
+pub mod peer;
 pub mod problem;
 pub mod server;

@@ -108,6 +108,11 @@ impl PageRequest {
         self.after.as_deref().map(|text| text.parse().map_err(|_| bad_cursor())).transpose()
     }
 
+    /// The cursor as a number.
+    pub fn after_number(&self) -> Result<Option<i64>, Error> {
+        self.after.as_deref().map(|text| text.parse().map_err(|_| bad_cursor())).transpose()
+    }
+
     /// The cursor as a pair of numbers.
     pub fn after_pair(&self) -> Result<Option<(i64, i64)>, Error> {
         let pair = |text: &str| {

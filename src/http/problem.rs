@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::limits::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::error::{Code, Error, FieldError};
 
 /// The body of every failure.
@@ -61,17 +62,13 @@ pub fn render(mut response: Response, request_id: &str) -> Response {
     }
     let body = serde_json::to_vec(&problem(&error, request_id)).unwrap_or_default();
     let mut rendered = (response.status(), body).into_response();
-    // What the router said about the path (`Allow`) stays.
+    // What the router said about the path, and the guard about the client, stays.
     let headers = rendered.headers_mut();
-    headers.extend(
-        response
-            .headers()
-            .iter()
-            .filter(|(name, _)| *name == header::ALLOW)
-            .map(|(n, v)| (n.clone(), v.clone())),
-    );
+    for name in [header::ALLOW, RATE_LIMIT, RATE_LIMIT_POLICY] {
+        headers.extend(response.headers_mut().remove(&name).map(|value| (name, value)));
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(seconds) = code.retry_after_seconds() {
+    if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if matches!(&*error, Error::Refused(refusal) if refusal.replayed) {

@@ -1,8 +1,10 @@
 //! The listener: header time-out, no delay, a bound on connections, and a way out that loses no request.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,36 +13,40 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::Service;
 
-/// A client that sends its head slower than this, or nothing on an open connection, is let go.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+use super::peer::{self, Peer};
+use crate::config::Limited;
+
+/// A client that does not read its answer for so long is let go.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of `accept` (too many open files), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The largest request head, in bytes.
-const HEAD_MAX: usize = 32 * 1_024;
 
 /// Serves until `stop`, then lets running requests finish for at most `drain`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    limits: &Limited,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(connections_max));
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let callers = Arc::new(Callers::default());
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    builder.http1().max_buf_size(limits.head_bytes_max);
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let (stream, _) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection");
@@ -50,13 +56,20 @@ pub async fn serve(
         };
         // Beyond the bound a connection is closed at once: waiting clients cost nothing that way.
         let Ok(permit) = room.clone().try_acquire_owned() else { continue };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "setting nodelay");
+        let address = peer.ip().to_canonical();
+        let address_max = limits.connections_address_max.filter(|_| !limits.trusted_proxies.trusts(address));
+        let Some(line) = callers.admit(address, address_max) else { continue };
+        let socket = SockRef::from(&stream);
+        let set = socket.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD_MAX)));
+        if let Err(error) = set {
+            tracing::debug!(%error, "setting a socket up");
         }
         let service = router.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut service = service.clone();
-            async move { Ok::<_, Infallible>(answer(service.call(request.map(axum::body::Body::new)).await)) }
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(Peer(address));
+            async move { Ok::<_, Infallible>(answer(service.call(request).await)) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
@@ -64,12 +77,51 @@ pub async fn serve(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
             }
-            drop(permit);
+            drop((permit, line));
         });
     }
     drop(listener);
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
+    }
+}
+
+/// Connections by address.
+#[derive(Default)]
+struct Callers(Mutex<HashMap<IpAddr, usize>>);
+
+/// A connection that is counted as long as this lives.
+struct Line {
+    callers: Arc<Callers>,
+    address: IpAddr,
+}
+
+impl Callers {
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(self: &Arc<Self>, client: IpAddr, max: Option<usize>) -> Option<Line> {
+        let address = peer::counted(client);
+        let mut open = self.open();
+        let count = open.entry(address).or_default();
+        if max.is_some_and(|max| *count >= max) {
+            return None;
+        }
+        *count += 1;
+        Some(Line { callers: self.clone(), address })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let mut open = self.callers.open();
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
     }
 }
 

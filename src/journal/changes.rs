@@ -5,8 +5,9 @@ use sqlx::PgConnection;
 
 use super::entry::{BadEntry, Entry};
 use super::event::Event;
+use crate::audit::event::AuditEvent;
 use crate::error::Error;
-use crate::{concerts, payments, queue, seats, wallet};
+use crate::{audit, concerts, payments, queue, seats, wallet};
 
 /// The changes of one round.
 #[derive(Default)]
@@ -16,6 +17,7 @@ pub struct Changes {
     concerts: concerts::table::Changes,
     seats: seats::table::Changes,
     payments: payments::table::Changes,
+    audit: audit::table::Changes,
 }
 
 impl Changes {
@@ -26,6 +28,7 @@ impl Changes {
             for event in entry.facts.events()? {
                 match event {
                     Event::Journal(_) => {}
+                    Event::Audit(AuditEvent::Acted(acted)) => changes.audit.fold(entry, acted)?,
                     Event::Wallet(event) => changes.wallet.fold(entry, event),
                     Event::Queue(event) => changes.queue.fold(entry, event),
                     Event::Concert(event) => changes.concerts.fold(entry, event),
@@ -48,6 +51,7 @@ impl Changes {
         self.concerts.apply(pg).await?;
         self.queue.apply(pg).await?;
         self.seats.apply(pg).await?;
-        self.payments.apply(pg).await
+        self.payments.apply(pg).await?;
+        self.audit.apply(pg).await
     }
 }

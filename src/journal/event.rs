@@ -1,6 +1,7 @@
 //! All that a journal may say: the features' facts, and who asked.
 
 use super::facts::{Text, events};
+use crate::audit::event::AuditEvent;
 use crate::concerts::event::ConcertEvent;
 use crate::ids::UserId;
 use crate::payments::event::PaymentEvent;
@@ -63,6 +64,7 @@ union!(
     Concert(ConcertEvent),
     Seat(SeatEvent),
     Payment(PaymentEvent),
+    Audit(AuditEvent),
 );
 
 #[cfg(test)]

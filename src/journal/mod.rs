@@ -362,7 +362,7 @@ impl Journal {
             gate,
             looked.at_ms.to_string(),
             step.fingerprint.clone(),
-            step.line.clone(),
+            step.lines.clone(),
         ]
     }
 }

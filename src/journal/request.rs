@@ -12,6 +12,7 @@ use super::entry::hex;
 use super::event::Requested;
 use super::facts::{Fact, Text};
 use super::table::recall::KeyScope;
+use crate::audit::model::Act;
 use crate::error::{Code, Error};
 use crate::ids::UserId;
 
@@ -52,6 +53,8 @@ pub struct Request {
     pub key: Option<IdempotencyKey>,
     /// What its effect is known by.
     pub op: Uuid,
+    /// What the audit log will say of it, where it is an act by role.
+    pub act: Option<Act>,
 }
 
 impl Request {
@@ -72,7 +75,13 @@ impl Request {
             }
             None => Uuid::now_v7(),
         };
-        Self { user, operation, target, fingerprint: fingerprint(body), key, op }
+        Self { user, operation, target, fingerprint: fingerprint(body), key, op, act: None }
+    }
+
+    /// It is an act by role.
+    pub fn audited(mut self, act: Act) -> Self {
+        self.act = Some(act);
+        self
     }
 
     /// Where Postgres looks the key up; `None` where none was sent.
@@ -81,9 +90,14 @@ impl Request {
         Some(KeyScope { user: self.user, operation: self.operation, key })
     }
 
-    /// The journal's line; empty where no key was sent.
-    pub fn line(&self) -> String {
-        let Some(key) = &self.key else { return String::new() };
+    /// The journal's lines of who asked and who acted; empty where no key was sent and it is no act.
+    pub fn lines(&self) -> String {
+        let act = self.act.as_ref().map(|act| act.line(self.operation));
+        [self.requested(), act].into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
+    fn requested(&self) -> Option<String> {
+        let key = self.key.as_ref()?;
         let fields = [
             self.user.to_string(),
             Text(self.operation.into()).to_string(),
@@ -91,7 +105,7 @@ impl Request {
             Text(self.target.clone()).to_string(),
             Text(self.fingerprint.clone()).to_string(),
         ];
-        format!("{}|{}", Requested::KIND, fields.join("|"))
+        Some(format!("{}|{}", Requested::KIND, fields.join("|")))
     }
 }
 

@@ -42,8 +42,8 @@ pub struct Step {
     pub op: OpStep,
     /// Whether it may be refused as `busy`.
     pub gate: Gate,
-    /// The journal's line of who asked; empty on later steps and where no key was sent.
-    pub line: String,
+    /// The journal's lines of who asked and who acted; empty on later steps.
+    pub lines: String,
     /// Of the request.
     pub fingerprint: String,
 }
@@ -54,14 +54,14 @@ impl Step {
         Self {
             op: OpStep { op: request.op, step: 1 },
             gate: Gate::Durable,
-            line: request.line(),
+            lines: request.lines(),
             fingerprint: request.fingerprint.clone(),
         }
     }
 
     /// A later step, or the system's own doing.
     pub fn exempt(op: Uuid, step: u8) -> Self {
-        Self { op: OpStep { op, step }, gate: Gate::Exempt, line: String::new(), fingerprint: String::new() }
+        Self { op: OpStep { op, step }, gate: Gate::Exempt, lines: String::new(), fingerprint: String::new() }
     }
 }
 

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use super::model::Readiness;
+use uuid::Uuid;
+
+use super::model::{HealthView, Readiness, SetHealth};
 use crate::app::App;
+use crate::audit;
+use crate::audit::model::Act;
+use crate::error::Error;
+use crate::http::identity::Actor;
 
 /// A server that does not answer for so long is away.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
@@ -28,6 +34,26 @@ pub async fn readiness(app: &App) -> Readiness {
         shards_live: live,
         shard_states: app.journal.shards.states(),
         shards,
-        limits: if app.config.limits { "on" } else { "off" },
+        limits: app.config.limits.word(),
     }
+}
+
+/// Takes this instance out of rotation or puts it back. It works while Postgres is away too: then the log
+/// alone says who did it.
+pub async fn set_health(app: &App, by: &Actor, body: &SetHealth) -> HealthView {
+    let before = app.rotation.is_in();
+    app.rotation.set(body.in_rotation);
+    let now = HealthView { in_rotation: app.rotation.is_in() };
+    tracing::warn!(by = %by.me.user, in_rotation = body.in_rotation, "rotation was switched");
+    let act = Act::new(by, format_args!("instances/{}", app.me), Some(&now));
+    if let Err(error) = record(app, &act, before).await {
+        tracing::error!(%error, ?act, "an act is missing from the audit log");
+    }
+    now
+}
+
+async fn record(app: &App, act: &Act, before: bool) -> Result<(), Error> {
+    let mut pg = app.pool.acquire().await?;
+    let (name, before) = ((Uuid::now_v7(), "health.set"), serde_json::json!({"inRotation": before}));
+    audit::table::record(&mut pg, name, act, Some(before), chrono::Utc::now()).await
 }

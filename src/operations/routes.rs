@@ -13,7 +13,7 @@ use super::ops;
 use crate::app::AppState;
 use crate::error::{Code, Error};
 use crate::http::body::Body;
-use crate::http::identity::{Acting, Admins};
+use crate::http::identity::Actor;
 
 pub async fn livez() -> &'static str {
     "ok"
@@ -39,12 +39,10 @@ fn told(well: bool, body: impl IntoResponse) -> Response {
 
 pub async fn set_health(
     State(app): State<AppState>,
-    me: Acting<Admins>,
+    by: Actor,
     Body(body): Body<SetHealth>,
 ) -> Json<HealthView> {
-    tracing::warn!(by = %me.0.user, in_rotation = body.in_rotation, "rotation was switched");
-    app.rotation.set(body.in_rotation);
-    Json(HealthView { in_rotation: app.rotation.is_in() })
+    Json(ops::set_health(&app, &by, &body).await)
 }
 
 pub async fn metrics(State(app): State<AppState>) -> Response {

@@ -6,7 +6,7 @@ use super::{store, table};
 use crate::app::App;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
-use crate::http::identity::{Allowed, Identity, Operators};
+use crate::http::identity::Identity;
 use crate::ids::{ConcertId, PaymentId, TransactionId, UserId};
 use crate::journal::table::recall::Recalled;
 use crate::journal::{Done, IdempotencyKey, Request, Step};
@@ -138,6 +138,6 @@ pub async fn conclude(app: &App, user: UserId, decision: &Done) -> Result<Paymen
 /// A payment that this user may see.
 pub async fn visible(app: &App, me: Identity, id: PaymentId) -> Result<Payment, Error> {
     let found = table::payment(&app.pool, id).await?;
-    let may = |payment: &Payment| payment.user_id == me.user || Operators::allows(me.role);
+    let may = |payment: &Payment| payment.user_id == me.user || me.role.operates();
     found.filter(may).ok_or_else(|| Error::refused(Code::PaymentNotFound))
 }

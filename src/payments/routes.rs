@@ -10,7 +10,7 @@ use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
 use crate::http::headers::{KeyHeader, QueueToken};
-use crate::http::identity::{Allowed, Identity, Operators};
+use crate::http::identity::Identity;
 use crate::http::page::{Page, PageRequest};
 use crate::http::path::PathId;
 use crate::ids::PaymentId;
@@ -34,7 +34,7 @@ pub async fn list(
     me: Identity,
     page: PageRequest,
 ) -> Result<Json<Page<Payment>>, Error> {
-    let of = (!Operators::allows(me.role)).then_some(me.user);
+    let of = (!me.role.operates()).then_some(me.user);
     table::page(&app.pool, of, &page).await.map(Json)
 }
 

@@ -11,6 +11,11 @@ events! {
             queue: QueueId, name: Text, rate_tenths: i64, max_active: i64, active_seconds: i64,
             max_waiting: Option<i64>,
         }
+        /// How its settings were before the change that follows.
+        QueueWas = "queue.was" {
+            queue: QueueId, state: Text, rate_tenths: i64, max_active: i64, active_seconds: i64,
+            max_waiting: Option<i64>,
+        }
         /// Its settings changed; all are told. Waiting numbers up to `closed_below` are gone.
         QueueChanged = "queue.changed" {
             queue: QueueId, state: Text, rate_tenths: i64, max_active: i64, active_seconds: i64,

@@ -8,8 +8,10 @@ use super::model::{
 use super::store;
 use super::ticket::Ticket;
 use crate::app::App;
+use crate::audit::model::Act;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
+use crate::http::identity::Actor;
 use crate::ids::{QueueId, UserId};
 use crate::journal::{IdempotencyKey, Request, refusal};
 use crate::metrics;
@@ -142,13 +144,14 @@ pub async fn pass_refusal(app: &App, ticket: &Ticket, reply: &Reply) -> Error {
 /// Makes a queue that stands alone.
 pub async fn create(
     app: &App,
-    by: UserId,
+    by: &Actor,
     body: &CreateQueue,
     key: Option<IdempotencyKey>,
 ) -> Result<(Queue, bool), Error> {
-    let request = Request::new(by, "queues.create", "queues", body, key);
+    let request = Request::new(by.me.user, "queues.create", "queues", body, key);
     // Minted from the operation, so that a repeat asks the same shard.
     let queue = QueueId::from(request.op);
+    let request = request.audited(Act::new(by, format_args!("queues/{queue}"), Some(body)));
     let settings = body.settings();
     let script = |space: &Space| store::create(space, queue, &body.name, &settings);
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
@@ -167,12 +170,13 @@ pub async fn create(
 /// Changes a queue's settings.
 pub async fn change(
     app: &App,
-    by: UserId,
+    by: &Actor,
     queue: QueueId,
     body: &ChangeQueue,
     key: Option<IdempotencyKey>,
 ) -> Result<(Queue, bool), Error> {
-    let request = Request::new(by, "queues.change", queue, body, key);
+    let request = Request::new(by.me.user, "queues.change", queue, body, key);
+    let request = request.audited(Act::new(by, format_args!("queues/{queue}"), Some(body)));
     let script = |space: &Space| store::change(space, queue, body);
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
     let changed: QueueChanged = done.facts.first().map_err(Error::internal)?;

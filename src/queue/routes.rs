@@ -13,19 +13,19 @@ use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
 use crate::http::headers::{KeyHeader, QueueToken};
-use crate::http::identity::{Acting, Identity, Operators};
+use crate::http::identity::{Actor, Identity};
 use crate::http::path::PathId;
 use crate::ids::QueueId;
 
 pub async fn create(
     State(app): State<AppState>,
-    me: Acting<Operators>,
+    by: Actor,
     key: KeyHeader,
     Body(body): Body<CreateQueue>,
 ) -> Result<Answer<Queue>, Error> {
     let key = key.optional()?;
     let (queue, replayed) =
-        app.run(move |app| async move { ops::create(&app, me.0.user, &body, key).await }).await?;
+        app.run(move |app| async move { ops::create(&app, &by, &body, key).await }).await?;
     Ok(Answer::created(queue, replayed))
 }
 
@@ -35,13 +35,13 @@ pub async fn get(State(app): State<AppState>, id: PathId<QueueId>) -> Result<Jso
 
 pub async fn change(
     State(app): State<AppState>,
-    me: Acting<Operators>,
+    by: Actor,
     id: PathId<QueueId>,
     key: KeyHeader,
     Body(body): Body<ChangeQueue>,
 ) -> Result<Answer<Queue>, Error> {
     let (key, queue) = (key.optional()?, id.or(Code::QueueNotFound)?);
-    let change = move |app: AppState| async move { ops::change(&app, me.0.user, queue, &body, key).await };
+    let change = move |app: AppState| async move { ops::change(&app, &by, queue, &body, key).await };
     let (queue, replayed) = app.run(change).await?;
     Ok(Answer::ok(queue, replayed))
 }

@@ -32,6 +32,8 @@ const RECOVER_EVERY: Duration = Duration::from_secs(1);
 const UNLINK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two looks at what changed about sessions.
 const SESSIONS_EVERY: Duration = Duration::from_millis(400);
+/// Pause between two times that buckets of clients are dropped when they are full.
+const FORGET_CLIENTS_EVERY: Duration = Duration::from_secs(5);
 /// Pause between two looks at who Redis is.
 const IDENTITY_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,6 +68,7 @@ impl Background {
         ticks.spawn(until(stop_ticks.clone(), watch_sessions(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), forget_clients(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), unlink_dead(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
         for shard in app.journal.shards.all() {
@@ -251,6 +254,15 @@ async fn watch_sessions(app: AppState) {
         if let Err(error) = sessions.and(app.tokens.keys.refresh().await) {
             tracing::debug!(%error, "reading what changed about sessions");
         }
+    }
+}
+
+/// Buckets of clients who have not asked for a while.
+async fn forget_clients(app: AppState) {
+    let mut ticks = interval(FORGET_CLIENTS_EVERY);
+    loop {
+        ticks.tick().await;
+        app.limits.forget_full();
     }
 }
 

@@ -5,10 +5,12 @@ use chrono::NaiveDate;
 use super::event::{HoldCancelled, SeatsHeld};
 use super::model::{Reservation, ReservationStatus, ReserveRequest, Seats};
 use super::{store, table};
+use crate::accounts::model::Role;
 use crate::app::App;
+use crate::audit::model::Act;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
-use crate::http::identity::{Admins, Allowed, Identity, Operators};
+use crate::http::identity::{Actor, Identity};
 use crate::ids::{ConcertId, ReservationId};
 use crate::journal::{IdempotencyKey, Outcome, Request, refusal};
 use crate::metrics;
@@ -97,25 +99,29 @@ fn held(fact: &SeatsHeld) -> Reservation {
 /// A reservation that this user may see.
 pub async fn visible(app: &App, me: Identity, id: ReservationId) -> Result<Reservation, Error> {
     let found = table::reservation(&app.pool, id).await?;
-    let may = |reservation: &Reservation| reservation.user_id == me.user || Operators::allows(me.role);
+    let may = |reservation: &Reservation| reservation.user_id == me.user || me.role.operates();
     found.filter(may).ok_or_else(|| Error::refused(Code::ReservationNotFound))
 }
 
 /// Gives a hold up. True when an earlier request with the same key did.
 pub async fn cancel(
     app: &App,
-    me: Identity,
+    by: &Actor,
     id: ReservationId,
     key: Option<IdempotencyKey>,
 ) -> Result<bool, Error> {
-    let request = Request::new(me.user, "reservations.cancel", id, &(), key);
+    let me = by.me;
+    let mut request = Request::new(me.user, "reservations.cancel", id, &(), key);
     if !app.journal.recall(&request).await?.is_empty() {
         return Ok(true);
     }
     let found = table::reservation(&app.pool, id).await?;
-    let found = found.filter(|found| found.user_id == me.user || Admins::allows(me.role));
+    let found = found.filter(|found| found.user_id == me.user || me.role == Role::Admin);
     let found = found.ok_or_else(|| Error::refused(Code::ReservationNotFound))?;
     open_or_refused(&found)?;
+    if found.user_id != me.user {
+        request = request.audited(Act::new(by, format_args!("reservations/{id}"), None::<&()>));
+    }
     let shard = app.journal.shards.of(found.concert_id.uuid());
     match app.journal.perform(shard, &request, |space| store::cancel(space, &found)).await? {
         Outcome::Done(done) => {

@@ -15,7 +15,7 @@ use crate::error::{Code, Error};
 use crate::http::answer::Answer;
 use crate::http::body::Body;
 use crate::http::headers::{KeyHeader, QueueToken};
-use crate::http::identity::{Allowed, Identity, Operators};
+use crate::http::identity::{Actor, Identity};
 use crate::http::page::{Page, PageRequest};
 use crate::http::path::PathId;
 use crate::ids::{QueueId, ReservationId};
@@ -67,7 +67,7 @@ pub async fn list(
     me: Identity,
     page: PageRequest,
 ) -> Result<Json<Page<Reservation>>, Error> {
-    let of = (!Operators::allows(me.role)).then_some(me.user);
+    let of = (!me.role.operates()).then_some(me.user);
     table::page(&app.pool, of, &page).await.map(Json)
 }
 
@@ -81,11 +81,11 @@ pub async fn get(
 
 pub async fn cancel(
     State(app): State<AppState>,
-    me: Identity,
+    by: Actor,
     id: PathId<ReservationId>,
     key: KeyHeader,
 ) -> Result<Answer<()>, Error> {
     let (key, id) = (key.optional()?, id.or(Code::ReservationNotFound)?);
-    let replayed = app.run(move |app| async move { ops::cancel(&app, me, id, key).await }).await?;
+    let replayed = app.run(move |app| async move { ops::cancel(&app, &by, id, key).await }).await?;
     Ok(Answer::none(replayed))
 }

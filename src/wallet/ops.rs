@@ -4,7 +4,9 @@ use super::event::PointsCharged;
 use super::model::{ChargeRequest, Charged, SetAside};
 use super::store;
 use crate::app::App;
+use crate::audit::model::Act;
 use crate::error::Error;
+use crate::http::identity::Actor;
 use crate::ids::{PaymentId, Points, TransactionId, UserId};
 use crate::journal::{Done, IdempotencyKey, Outcome, Request, Step, refusal};
 use crate::metrics;
@@ -19,13 +21,16 @@ const CLEAN_AFTER_MS: i64 = 60_000;
 /// Adds points to a user's balance; asked for by `by`.
 pub async fn charge(
     app: &App,
-    by: UserId,
+    by: &Actor,
     user: UserId,
     body: &ChargeRequest,
     key: IdempotencyKey,
 ) -> Result<(Charged, bool), Error> {
     let amount = Points::new(body.amount).ok_or_else(|| Error::invalid("amount", "is out of range"))?;
-    let request = Request::new(by, "points.charge", user, body, Some(key));
+    let mut request = Request::new(by.me.user, "points.charge", user, body, Some(key));
+    if by.me.user != user {
+        request = request.audited(Act::new(by, format_args!("users/{user}/points"), Some(body)));
+    }
     let transaction = TransactionId::mint();
     let script = |space: &Space| store::charge(space, user, amount, transaction);
     let shard = app.journal.shards.of(user.uuid());

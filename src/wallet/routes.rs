@@ -21,18 +21,17 @@ pub async fn charge(
     Body(body): Body<ChargeRequest>,
 ) -> Result<Answer<Charged>, Error> {
     let key = key.required()?;
-    let by = owner.me.user;
     let (charged, replayed) = app
         .run(move |app| async move {
-            let user = accounts::ops::must_exist(&app, by, owner.user).await?;
-            ops::charge(&app, by, user, &body, key).await
+            let user = accounts::ops::must_exist(&app, owner.by.me.user, owner.user).await?;
+            ops::charge(&app, &owner.by, user, &body, key).await
         })
         .await?;
     Ok(Answer::created(charged, replayed))
 }
 
 pub async fn balance(State(app): State<AppState>, owner: Owner) -> Result<Json<Balance>, Error> {
-    let user_id = accounts::ops::must_exist(&app, owner.me.user, owner.user).await?;
+    let user_id = accounts::ops::must_exist(&app, owner.by.me.user, owner.user).await?;
     Ok(Json(Balance { user_id, balance: table::balance(&app.pool, user_id).await? }))
 }
 
@@ -41,6 +40,6 @@ pub async fn transactions(
     owner: Owner,
     page: PageRequest,
 ) -> Result<Json<Page<Transaction>>, Error> {
-    let user = accounts::ops::must_exist(&app, owner.me.user, owner.user).await?;
+    let user = accounts::ops::must_exist(&app, owner.by.me.user, owner.user).await?;
     table::transactions(&app.pool, user, &page).await.map(Json)
 }

@@ -38,7 +38,7 @@ async fn copy(app: &TestApp, back: bool) {
         let statement = if back {
             format!(
                 "set session_replication_role = replica; delete from {table};
-                 insert into {table} select * from {backup}.{table}"
+                 insert into {table} overriding system value select * from {backup}.{table}"
             )
         } else {
             format!("create table {backup}.{table} as table {table}")

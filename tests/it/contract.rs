@@ -53,7 +53,8 @@ fn promised(line: &str) -> (String, Promise) {
     let needs_key = marks.contains('K');
     let implied = [
         (bearer, &["unauthenticated"][..]),
-        (matches!(who, "owner" | "operator" | "admin") || pass, &["forbidden"]),
+        (matches!(who, "owner" | "operator" | "auditor" | "admin") || pass, &["forbidden"]),
+        (route.contains(" /v1/"), &["rate_limited"]),
         (ticket, &["queue_token_invalid", "queue_ticket_gone"]),
         (pass, &["queue_not_admitted"]),
         (needs_key, &["idempotency_key_missing"]),

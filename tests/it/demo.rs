@@ -89,7 +89,7 @@ async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
     assert_eq!(mode & 0o777, 0o600, "nobody else reads the passwords");
     let roles: Vec<&str> =
         file["users"].as_array().unwrap().iter().map(|u| u["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["ADMIN", "OPERATOR", "USER", "USER", "USER"]);
+    assert_eq!(roles, ["ADMIN", "OPERATOR", "AUDITOR", "USER", "USER", "USER"]);
     assert_eq!(client.get("/v1/concerts").await.body["items"].as_array().unwrap().len(), 2);
     assert!(client.get("/v1/menus").await.body["items"].as_array().unwrap().len() >= 3);
     let user = sign_in(&client, &file, "USER").await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
+mod audit;
 mod backup;
 mod clocks;
 mod contract;
@@ -12,6 +13,7 @@ mod documents;
 mod harness;
 mod idempotency;
 mod instances;
+mod limits;
 mod loss;
 mod models;
 mod operations;
@@ -21,6 +23,7 @@ mod pressure;
 mod programs;
 mod queue;
 mod queue_time;
+mod roles;
 mod seats;
 mod sessions;
 mod tidy;

@@ -109,7 +109,8 @@ fn imports_point_one_way() {
         (&["table.rs", "/table/"], &["axum::", "crate::redis::Redis", "::ops", "::routes"]),
         (&["routes.rs"], &["::store", "sqlx::"]),
     ];
-    const FEATURES: &[&str] = &["accounts", "concerts", "menus", "payments", "queue", "seats", "wallet"];
+    const FEATURES: &[&str] =
+        &["accounts", "audit", "concerts", "menus", "payments", "queue", "seats", "wallet"];
     let mut broken = Vec::new();
     for (name, text) in files("src", &["rs"]) {
         let file = name.rsplit('/').next().unwrap();
@@ -186,8 +187,9 @@ fn every_feature_that_keeps_something_in_redis_is_loaded_by_a_rebuild() {
     let mut broken = Vec::new();
     for (name, text) in files("src", &["rs"]).iter().filter(|(name, _)| name.ends_with("/store.rs")) {
         let feature = name.split('/').nth(1).unwrap();
-        // The journal's own keys are made by `shard/begin` and `shard/open`.
-        if feature == "journal" || !text.contains("space.key(") {
+        // The journal's own keys are made by `shard/begin` and `shard/open`; of accounts Redis counts only
+        // failures, which a loss forgets.
+        if ["accounts", "journal"].contains(&feature) || !text.contains("space.key(") {
             continue;
         }
         if !rebuild.contains(&format!("crate::{feature}::table::load(")) {

@@ -11,6 +11,7 @@ use crate::app::AppState;
 use crate::cli::target::DemoUser;
 use crate::concerts::model::{CreateConcert, CreateShow};
 use crate::error::Error;
+use crate::http::identity::Actor;
 use crate::ids::{MenuId, Points, UserId};
 use crate::journal::IdempotencyKey;
 use crate::menus;
@@ -22,6 +23,7 @@ use crate::{concerts, queue, wallet};
 const ACCOUNTS: &[(&str, &str, Role)] = &[
     ("admin@onrush.test", "Admin", Role::Admin),
     ("operator@onrush.test", "Operator", Role::Operator),
+    ("auditor@onrush.test", "Auditor", Role::Auditor),
     ("ann@onrush.test", "Ann", Role::User),
     ("ben@onrush.test", "Ben", Role::User),
     ("cho@onrush.test", "Cho", Role::User),
@@ -44,12 +46,14 @@ pub async fn load(app: &AppState, known: Vec<DemoUser>) -> anyhow::Result<Vec<De
     }
     let operator = users.iter().find(|user| user.role == Role::Operator).map(|user| user.user_id);
     let operator = operator.ok_or_else(|| anyhow::anyhow!("the demo has no operator"))?;
+    let operator = Actor::at_start(operator, Role::Operator);
     for user in users.iter().filter(|user| user.role == Role::User) {
         let body = ChargeRequest { amount: POINTS };
-        wallet::ops::charge(app, user.user_id, user.user_id, &body, key("demo-points")?).await?;
+        let by = Actor::at_start(user.user_id, user.role);
+        wallet::ops::charge(app, &by, user.user_id, &body, key("demo-points")?).await?;
     }
     for (title, price) in CONCERTS {
-        concert(app, operator, title, *price).await?;
+        concert(app, &operator, title, *price).await?;
     }
     let body = CreateQueue {
         name: "Open queue".into(),
@@ -58,7 +62,7 @@ pub async fn load(app: &AppState, known: Vec<DemoUser>) -> anyhow::Result<Vec<De
         active_seconds: 300,
         max_waiting: None,
     };
-    queue::ops::create(app, operator, &body, Some(key("demo-queue")?)).await?;
+    queue::ops::create(app, &operator, &body, Some(key("demo-queue")?)).await?;
     menus(&app.pool).await?;
     Ok(users)
 }
@@ -102,7 +106,7 @@ async fn account(
 }
 
 /// A concert with two shows of fifty seats.
-async fn concert(app: &AppState, operator: UserId, title: &str, price: i64) -> anyhow::Result<()> {
+async fn concert(app: &AppState, operator: &Actor, title: &str, price: i64) -> anyhow::Result<()> {
     let body = CreateConcert {
         title: title.into(),
         queue: QueueSettings {

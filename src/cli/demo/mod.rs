@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use super::serve::until_signal;
 use super::target::{DEMO_FILE, DemoFile, SECRET_FILE};
 use crate::app::{self, App, AppState};
-use crate::config::{Config, SECRET_MIN, Settings};
+use crate::config::{Config, LimitSettings, SECRET_MIN, Settings};
 use crate::operations;
 use supervisor::Supervisor;
 
@@ -75,14 +75,15 @@ impl Demo {
             #[command(flatten)]
             settings: Settings,
         }
+        let defaults = Defaults::parse_from(["onrush"]).settings;
         let settings = Settings {
             listen: self.listen.clone(),
             redis_url: supervisor.redis_url.clone(),
             database_url: supervisor.database_url.clone(),
             jwt_secret: secret(&supervisor.folder)?,
             shards: self.shards,
-            limits: self.limits.clone(),
-            ..Defaults::parse_from(["onrush"]).settings
+            limits: LimitSettings { limits: self.limits.clone(), ..defaults.limits.clone() },
+            ..defaults
         };
         let checked = settings.check();
         let config = checked.map_err(|mistakes| anyhow::anyhow!("{}", mistakes.join("\n")))?;
@@ -173,7 +174,7 @@ async fn prepare(app: AppState, url: String, supervisor: &Supervisor) -> anyhow:
 fn banner(app: &App, demo: &DemoFile, folder: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let DemoFile { url, redis_url, database_url, users } = demo;
-    let limits = if app.config.limits { "on" } else { "off" };
+    let limits = app.config.limits.word();
     writeln!(
         out,
         "Onrush demo {} · rate limits {limits} · data in {}",

@@ -64,6 +64,7 @@ impl Changes {
                 max_waiting: fact.max_waiting,
                 at: entry.at(),
             }),
+            QueueEvent::QueueWas(_) => {}
             QueueEvent::QueueChanged(fact) => drop(self.changed.insert(fact.queue, fact)),
             QueueEvent::QueueJoined(fact) => {
                 for place in fact.places {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use onrush::app::{self, App, AppState};
 use onrush::clock::Clock;
-use onrush::config::{Config, Settings};
+use onrush::config::{Config, LimitSettings, Settings};
 use onrush::sabotage::Sabotage;
 use onrush::{Identity, Role, ids::UserId};
 use sqlx::{Connection, Executor, PgConnection};
@@ -28,6 +28,8 @@ pub struct Build {
     pub sabotage: Sabotage,
     pub body_bytes_max: usize,
     pub ack_timeout_ms: u64,
+    /// Rate limits; off unless given.
+    pub limits: Option<LimitSettings>,
 }
 
 impl Default for Build {
@@ -39,6 +41,7 @@ impl Default for Build {
             sabotage: Sabotage::default(),
             body_bytes_max: 65_536,
             ack_timeout_ms: 10_000,
+            limits: None,
         }
     }
 }
@@ -352,8 +355,11 @@ fn config(build: &Build, schema: &str) -> Config {
         settings: Settings,
     }
     let defaults = Cli::parse_from(["test"]).settings;
+    let off = LimitSettings { limits: "off".into(), passwords_waiting_max: 64, ..defaults.limits.clone() };
     // A test's clock runs a hundred times as fast as Postgres commits.
     let slowly = matches!(build.clock, Clock::Test(_)).then_some(3_600_000);
+    let limits =
+        LimitSettings { body_bytes_max: build.body_bytes_max, ..build.limits.clone().unwrap_or(off) };
     let settings = Settings {
         busy_after_ms: slowly.unwrap_or(defaults.busy_after_ms),
         join_busy_after_ms: slowly.unwrap_or(defaults.join_busy_after_ms),
@@ -366,8 +372,7 @@ fn config(build: &Build, schema: &str) -> Config {
         bcrypt_cost: 4,
         database_connections: 8,
         ack_timeout_ms: build.ack_timeout_ms,
-        body_bytes_max: build.body_bytes_max,
-        limits: "off".into(),
+        limits,
         ..defaults
     };
     Config {

@@ -2,12 +2,14 @@
 //! every answer against the OpenAPI document, and the proof at the end of each test that nothing was lost.
 
 mod app;
+mod bodies;
 mod client;
 mod events;
 mod program;
 mod servers;
 
 pub use app::{Build, TestApp, with_app, with_apps};
+pub use bodies::good_body;
 pub use client::{Answer, Client, User, document};
 pub use program::{Program, settings as program_settings};
 pub use servers::{database_url_of, servers};

@@ -1,5 +1,7 @@
 //! Settings: flags and `ONRUSH_*` variables, checked at start with a message for each mistake.
 
+pub mod limits;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock::Clock;
 use crate::sabotage::Sabotage;
+pub use limits::{LimitSettings, Limited};
 
 /// The shortest secret that tokens may be signed with, in bytes.
 pub const SECRET_MIN: usize = 32;
@@ -77,12 +80,6 @@ pub struct Settings {
     /// bcrypt's cost: each step doubles the work of a sign-in.
     #[arg(long, env = "ONRUSH_BCRYPT_COST", default_value_t = 10, value_name = "4..=15")]
     pub bcrypt_cost: u32,
-    /// The largest request body.
-    #[arg(long, env = "ONRUSH_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
-    pub body_bytes_max: usize,
-    /// Connections that clients may have open.
-    #[arg(long, env = "ONRUSH_CONNECTIONS_MAX", default_value_t = 20_000, value_name = "COUNT")]
-    pub connections_max: usize,
     /// How long the way out may take: requests finish, the journal drains.
     #[arg(long, env = "ONRUSH_DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS")]
     pub drain_seconds: u64,
@@ -92,9 +89,9 @@ pub struct Settings {
     /// Prefix of all keys in Redis.
     #[arg(long, env = "ONRUSH_PREFIX", default_value = "onrush", value_name = "PREFIX")]
     pub prefix: String,
-    /// Rate limits; `off` is for load tests.
-    #[arg(long, env = "ONRUSH_LIMITS", default_value = "on", value_parser = ["on", "off"])]
-    pub limits: String,
+    /// How much a client may.
+    #[command(flatten)]
+    pub limits: LimitSettings,
 }
 
 /// Checked settings.
@@ -126,18 +123,14 @@ pub struct Config {
     pub refresh_token: chrono::Duration,
     /// bcrypt's cost.
     pub bcrypt_cost: u32,
-    /// The largest request body, in bytes.
-    pub body_bytes_max: usize,
-    /// Connections that clients may have open.
-    pub connections_max: usize,
     /// How long the way out may take.
     pub drain: Duration,
     /// How long readiness says 503 before the listener closes.
     pub drain_delay: Duration,
     /// Prefix of all keys in Redis.
     pub prefix: Arc<str>,
-    /// Whether rate limits hold.
-    pub limits: bool,
+    /// How much a client may.
+    pub limits: Limited,
     /// The last instance to leave notes that nothing was lost, so that the next start need not look for it.
     pub leaves_tidy: bool,
     /// Time.
@@ -184,8 +177,6 @@ impl Settings {
         demand((10..=10_000).contains(&self.tick_ms), "ONRUSH_TICK_MS must be between 10 and 10000".into());
         demand((1..=64).contains(&self.workers), "ONRUSH_WORKERS must be between 1 and 64".into());
         demand(self.database_connections >= 4, "ONRUSH_DATABASE_CONNECTIONS must be at least 4".into());
-        demand(self.body_bytes_max >= 1_024, "ONRUSH_BODY_BYTES_MAX must be at least 1024".into());
-        demand(self.connections_max >= 1, "ONRUSH_CONNECTIONS_MAX must be at least 1".into());
         demand((1..=86_400).contains(&self.access_token_seconds), {
             "ONRUSH_ACCESS_TOKEN_SECONDS must be between 1 and 86400".into()
         });
@@ -194,13 +185,14 @@ impl Settings {
         let prefix =
             !self.prefix.is_empty() && self.prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         demand(prefix, format!("ONRUSH_PREFIX is {:?}; letters, digits and hyphens only", self.prefix));
-        match zone {
-            Ok(zone) if mistakes.is_empty() => Ok(self.checked(zone)),
+        let limits = self.limits.check().map_err(|wrong| mistakes.extend(wrong));
+        match (zone, limits) {
+            (Ok(zone), Ok(limits)) if mistakes.is_empty() => Ok(self.checked(zone, limits)),
             _ => Err(mistakes),
         }
     }
 
-    fn checked(&self, zone: Tz) -> Config {
+    fn checked(&self, zone: Tz, limits: Limited) -> Config {
         Config {
             redis_url: self.redis_url.clone(),
             database_url: self.database_url.clone(),
@@ -215,12 +207,10 @@ impl Settings {
             access_token: chrono::Duration::seconds(self.access_token_seconds),
             refresh_token: chrono::Duration::seconds(self.refresh_token_seconds),
             bcrypt_cost: self.bcrypt_cost,
-            body_bytes_max: self.body_bytes_max,
-            connections_max: self.connections_max,
             drain: Duration::from_secs(self.drain_seconds),
             drain_delay: Duration::from_millis(self.drain_delay_ms),
             prefix: self.prefix.as_str().into(),
-            limits: self.limits == "on",
+            limits,
             leaves_tidy: false,
             clock: Clock::System,
             sabotage: Sabotage::default(),
@@ -271,10 +261,13 @@ mod tests {
     #[test]
     fn every_mistake_is_named_at_once() {
         let wrong = ["--listen", "nowhere", "--timezone", "Mars/Base", "--tick-ms", "0", "--redis-url", ""];
+        let wrong = [&wrong[..], &["--limit-polls", "5", "--trusted-proxies", "x"]].concat();
         let mistakes =
             settings(&[&wrong[..], &["--database-url", "x", "--jwt-secret", "y"]].concat()).check();
         let mistakes = mistakes.err().unwrap().join("\n");
-        for name in ["LISTEN", "REDIS_URL", "DATABASE_URL", "JWT_SECRET", "TIMEZONE", "TICK_MS"] {
+        for name in
+            ["LISTEN", "REDIS_URL", "DATABASE_URL", "JWT_SECRET", "TIMEZONE", "TICK_MS", "LIMIT_POLLS"]
+        {
             assert!(mistakes.contains(&format!("ONRUSH_{name}")), "{name} is not named in:\n{mistakes}");
         }
     }

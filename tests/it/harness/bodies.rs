@@ -1,0 +1,25 @@
+//! Bodies that routes take.
+
+use serde_json::{Value, json};
+
+use super::day;
+
+/// A body that the schema accepts.
+pub fn good_body(path: &str) -> Value {
+    let settings = json!({"admitPerSecond": 1, "maxActive": 1, "activeSeconds": 1});
+    match path {
+        "/v1/auth/signup" => json!({"email": "x@example.org", "password": "12345678", "name": "x"}),
+        "/v1/auth/login" => json!({"email": "x@example.org", "password": "12345678"}),
+        "/v1/auth/refresh" => json!({"refreshToken": "x"}),
+        "/v1/users/{userId}/points/charge" => json!({"amount": 1}),
+        "/v1/users/{userId}/role" => json!({"role": "ADMIN"}),
+        "/v1/queues" => json!({"name": "q", "admitPerSecond": 1, "maxActive": 1, "activeSeconds": 1}),
+        "/v1/queues/{queueId}" => json!({"state": "OPEN"}),
+        "/v1/concerts" => json!({"title": "c", "queue": settings}),
+        "/v1/concerts/{concertId}/shows" => json!({"date": day(1), "price": 1}),
+        "/v1/reservations" => json!({"concertId": uuid::Uuid::nil(), "date": day(1), "seatNumber": 1}),
+        "/v1/payments" => json!({"reservationId": uuid::Uuid::nil()}),
+        "/health" => json!({"inRotation": true}),
+        other => panic!("no good body is known for {other}"),
+    }
+}
