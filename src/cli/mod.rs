@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod complete;
 mod demo;
+mod doctor;
 mod health;
 mod keys;
 pub(crate) mod load_users;
@@ -50,6 +51,8 @@ enum Command {
     /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when
     /// not.
     Verify(Target),
+    /// Look at settings, servers, schema and shards, and say what to mend; exits with 1 when something must.
+    Doctor(Target),
     /// Rebuild shards from Postgres by hand; decide for a shard that is fenced.
     Rebuild(rebuild::Rebuild),
     /// Print the OpenAPI document.
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => command.run(),
         Command::LoadUsers(command) => command.run(),
         Command::Verify(target) => verify::run(&target),
+        Command::Doctor(target) => doctor::run(&target),
         Command::Rebuild(command) => command.run(),
         Command::Openapi => openapi::run(),
         Command::Config(command) => command.run(&Cli::command()),

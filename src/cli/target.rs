@@ -60,8 +60,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The settings, checked; with the demo's servers and secret where a folder is given.
-    pub fn config(&self) -> anyhow::Result<Config> {
+    /// The settings; with the demo's servers and secret where a folder is given.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = self.settings.clone();
         if let Some(folder) = &self.data_dir {
             let demo = read_demo(folder)?;
@@ -69,7 +69,12 @@ impl Target {
             settings.database_url = demo.database_url;
             settings.jwt_secret = std::fs::read_to_string(folder.join(SECRET_FILE))?.trim().to_owned();
         }
-        let config = settings.check();
+        Ok(settings)
+    }
+
+    /// The settings, checked.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        let config = self.settings()?.check();
         let config = config.map_err(|mistakes| {
             anyhow::anyhow!("the settings have mistakes:\n  {}", mistakes.join("\n  "))
         })?;

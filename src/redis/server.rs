@@ -1,5 +1,6 @@
 //! One Redis server: how it is connected to, how it is asked, what it says it is.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -66,15 +67,19 @@ pub fn away(error: fred::error::Error) -> RedisError {
     RedisError::Away(error.to_string())
 }
 
+/// The lines of INFO, and how far the server's clock is ahead of ours, in milliseconds.
+pub async fn info_of(client: &Client) -> Result<(HashMap<String, String>, i64), RedisError> {
+    let text = ask(client, "INFO", Vec::new()).await?.into_string().unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let info: HashMap<String, String> = pairs.map(|(name, is)| (name.to_owned(), is.to_owned())).collect();
+    let time_us = info.get("server_time_usec").and_then(|time| time.parse::<i64>().ok());
+    Ok((info, time_us.map_or(0, |us| us / 1_000 - chrono::Utc::now().timestamp_millis())))
+}
+
 /// Asks a server who it is, and how far its clock is ahead of ours, in milliseconds.
 pub async fn identity_of(client: &Client) -> Result<(ServerIdentity, i64), RedisError> {
-    let info = ask(client, "INFO", Vec::new()).await?.into_string().unwrap_or_default();
-    let field = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().to_owned()
-    };
-    let time_us: Option<i64> = field("server_time_usec").parse().ok();
-    let ahead_ms = time_us.map_or(0, |us| us / 1_000 - chrono::Utc::now().timestamp_millis());
+    let (mut info, ahead_ms) = info_of(client).await?;
+    let mut field = |name: &str| info.remove(name).unwrap_or_default();
     let identity = ServerIdentity {
         run: field("run_id"),
         replication: field("master_replid"),

@@ -14,9 +14,18 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn help_teaches_and_completions_are_printed() {
     let help = text(&Program::output(&["--help"]).stdout);
-    for command in
-        ["demo", "serve", "migrate", "admin", "load-users", "verify", "openapi", "config", "healthcheck"]
-    {
+    for command in [
+        "demo",
+        "serve",
+        "migrate",
+        "admin",
+        "load-users",
+        "verify",
+        "doctor",
+        "openapi",
+        "config",
+        "healthcheck",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "--help lacks {command}:\n{help}");
     }
     assert!(help.contains("Try it:"));
