@@ -1,4 +1,5 @@
--- Acts of OPERATOR and ADMIN, and nothing that could change one afterwards.
+-- Acts of OPERATOR and ADMIN, and nothing that could change one afterwards. `op` is not unique: an
+-- idempotency key may be used again when its operation is long forgotten.
 create table audit_log (
     audit_id bigint generated always as identity,
     op uuid not null,
@@ -10,8 +11,7 @@ create table audit_log (
     before jsonb,
     after jsonb,
     request_id text not null,
-    constraint audit_log_pkey primary key (audit_id),
-    constraint audit_log_op_key unique (op)
+    constraint audit_log_pkey primary key (audit_id)
 );
 
 create function refuse_audit_log_change() returns trigger language plpgsql as $$

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -25,9 +26,11 @@ use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::http::limits::Limits as RateLimits;
 use crate::http::server;
+use crate::http::shares::Shares;
 use crate::ids::{InstanceId, QueueId, UserId};
 use crate::journal::table::cursor;
 use crate::journal::{Journal, Limits, Shards};
+use crate::operations::model::Readiness;
 use crate::payments::recovery::Driven;
 use crate::queue::tick::Presence;
 use crate::queue::ticket::Tickets;
@@ -109,6 +112,10 @@ pub struct App {
     pub presence: Presence,
     /// Payments that run here.
     pub driven: Driven,
+    /// What was found the last time that anyone asked whether this instance is ready.
+    pub readiness: tokio::sync::Mutex<Option<(Instant, Readiness)>>,
+    /// Event streams that are open.
+    pub streams: Arc<Shares<UserId>>,
     /// How often clients asked.
     pub limits: RateLimits,
     /// Whether requests should come here.
@@ -169,10 +176,16 @@ impl App {
             tokens: Tokens::new(signing),
             sessions,
             tickets: Tickets::new(config.derive_key("queue ticket")),
-            passwords: Passwords::new(config.bcrypt_cost, config.limits.passwords_waiting_max)?,
+            passwords: Passwords::new(
+                config.bcrypt_cost,
+                config.limits.passwords_waiting_max,
+                config.limits.rates.is_some(),
+            )?,
             catalog: Catalog::default(),
             presence: Presence::default(),
             driven: Driven::default(),
+            readiness: tokio::sync::Mutex::default(),
+            streams: Arc::default(),
             limits: RateLimits::new(config.limits.rates.as_ref()),
             rotation: Rotation { in_rotation: AtomicBool::new(true), draining: AtomicBool::new(false) },
             prometheus: metrics::install(),

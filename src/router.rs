@@ -10,6 +10,7 @@ use crate::app::AppState;
 use crate::error::Code::*;
 use crate::http::api::Who::*;
 use crate::http::api::{Api, delete, get, post, put};
+use crate::http::guard::{Guard, guard};
 use crate::http::limits::Class;
 use crate::http::page::Page;
 use crate::http::{body, layers, problem};
@@ -35,7 +36,7 @@ fn accounts_api(api: Api) -> Api {
         "Accounts",
         [
             post(Anyone, "/v1/auth/signup", "Make an account, a USER's", handlers::sign_up)
-                .counted(Class::SignIns)
+                .counted(Class::SignUps)
                 .takes::<SignupRequest>()
                 .answers::<User>(201)
                 .refuses(&[EmailTaken]),
@@ -234,15 +235,17 @@ fn operations_api(api: Api) -> Api {
     api.section(
         "Operations",
         [
-            get(Anyone, "/livez", "The process is up", handlers::livez).answers_with(
+            get(Anyone, "/livez", "The process is up", handlers::livez).counted(Class::Free).answers_with(
                 200,
                 "text/plain",
                 text.clone(),
             ),
             get(Anyone, "/readyz", "The instance can serve", handlers::readyz)
+                .counted(Class::Free)
                 .answers::<Readiness>(200)
                 .answers::<Readiness>(503),
             get(Anyone, "/health", "Heartbeat for load balancers", handlers::health)
+                .counted(Class::Free)
                 .answers::<HealthView>(200)
                 .answers::<HealthView>(503),
             put(
@@ -276,10 +279,11 @@ fn operations_api(api: Api) -> Api {
 
 /// The router with its layers.
 pub fn router(app: AppState) -> Router {
+    let counted = middleware::from_fn_with_state(Guard::new(app.clone(), Anyone, Class::Reads), guard);
     api()
         .router(&app)
-        .route("/docs/", plain_get(operations::routes::docs_index))
-        .route("/docs/{*file}", plain_get(operations::routes::docs_file))
+        .route("/docs/", plain_get(operations::routes::docs_index).route_layer(counted.clone()))
+        .route("/docs/{*file}", plain_get(operations::routes::docs_file).route_layer(counted))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(CatchPanicLayer::custom(layers::panicked))

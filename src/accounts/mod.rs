@@ -7,8 +7,8 @@
 //! within a second, after every restart; who fails to sign in waits longer each time, whichever instance he
 //! asks, and whoever is refused is not hashed.
 //!
-//! Keys of a shard: `failures`, of an account or an address (an expiry of twice the longest wait bounds
-//! them). Nothing else is in Redis, and nothing of it is loaded by a rebuild: a loss forgets failures.
+//! Keys of a shard: `failures`, of an account or an address (they expire when the last failure is
+//! forgotten). Nothing else is in Redis, and nothing of it is loaded by a rebuild: a loss forgets failures.
 
 pub mod keys;
 pub mod model;

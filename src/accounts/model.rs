@@ -71,7 +71,11 @@ pub struct SignupRequest {
     pub password: String,
     /// 1 to 100 characters.
     #[garde(length(chars, max = 100), custom(is_name))]
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     pub name: String,
 }
 

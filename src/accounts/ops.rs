@@ -6,11 +6,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::model::{ChangeRole, LoginRequest, RefreshRequest, Role, Session, SignupRequest, User};
+use super::passwords::Place;
 use super::refresh::RefreshToken;
 use super::sessions::Change;
 use super::table;
 use super::throttle::SignIn;
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::audit;
 use crate::audit::model::Act;
 use crate::error::{Code, Error};
@@ -25,10 +26,11 @@ const GRACE: chrono::Duration = chrono::Duration::seconds(10);
 /// Makes an account, always a USER's. True when it was made by an earlier request with the same key.
 pub async fn sign_up(
     app: &App,
+    client: IpAddr,
     body: SignupRequest,
     key: Option<IdempotencyKey>,
 ) -> Result<(User, bool), Error> {
-    let email = body.email.to_lowercase();
+    let email = folded(&body.email);
     // The password counts, but no fast hash of it may be stored: it is tagged with a key first.
     let tag = aws_lc_rs::hmac::sign(&app.keys.signup, body.password.as_bytes());
     let fingerprint = (&email, &body.name, crate::journal::hex(tag.as_ref()));
@@ -37,7 +39,7 @@ pub async fn sign_up(
     if let Some(made) = direct::recall(&app.pool, &request).await? {
         return Ok((made, true));
     }
-    let hash = app.passwords.hash(body.password).await?;
+    let hash = app.passwords.hash(app.passwords.place(Some(client))?, body.password).await?;
     let mut tx = app.pool.begin().await?;
     let made =
         table::insert(&mut tx, UserId::mint(), (&body.email, &body.name), Role::User, Some(&hash)).await?;
@@ -54,21 +56,28 @@ pub async fn sign_up(
 
 /// Signs a user in. The same refusal, after the same work, for an unknown e-mail; who has failed too often
 /// waits first.
-pub async fn log_in(app: &App, client: IpAddr, body: LoginRequest) -> Result<Session, Error> {
-    let sign_in = SignIn::begin(app, &body.email, client).await?;
-    let tried = try_password(app, body).await;
+pub async fn log_in(app: &AppState, client: IpAddr, body: LoginRequest) -> Result<Session, Error> {
+    let place = app.passwords.place(Some(client))?;
+    let sign_in = SignIn::begin(app, &folded(&body.email), client).await?;
+    let tried = try_password(app, place, body).await;
     match &tried {
-        Ok(_) => sign_in.succeeded(app).await,
-        Err(error) if error.code() == Code::CredentialsInvalid => {}
-        Err(_) => sign_in.never_tried(app).await,
+        Ok(_) => sign_in.succeeded().await,
+        Err(error) if error.code() == Code::CredentialsInvalid => sign_in.failed().await,
+        Err(_) => drop(sign_in),
     }
     tried
 }
 
-async fn try_password(app: &App, body: LoginRequest) -> Result<Session, Error> {
+/// An address without case, letter by letter, as Postgres' `lower` has it: what is found by one spelling is
+/// counted as one.
+fn folded(email: &str) -> String {
+    email.chars().map(|letter| letter.to_lowercase().next().unwrap_or(letter)).collect()
+}
+
+async fn try_password(app: &App, place: Place, body: LoginRequest) -> Result<Session, Error> {
     let account = table::by_email(&app.pool, &body.email).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
-    let same = app.passwords.matches(body.password, hash).await?;
+    let same = app.passwords.matches(place, body.password, hash).await?;
     let user = account.filter(|_| same).map(|account| account.user);
     let user = user.ok_or_else(|| Error::refused(Code::CredentialsInvalid))?;
     let now = app.clock.now();

@@ -4,13 +4,17 @@
 //! thread for each two cores hashes, at a low priority, from a short queue; what does not fit is refused at
 //! once and costs nothing, and whom nobody waits for any more is not hashed.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::{Code, Error};
+use crate::http::peer;
+use crate::http::shares::{Share, Shares};
 use crate::metrics;
 
 /// How long one may wait.
@@ -37,34 +41,58 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Hashes and compares.
 pub struct Passwords {
     cost: u32,
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
+    /// Places in the queue, and at the threads.
+    room: Arc<Semaphore>,
+    by_address: Arc<Shares<IpAddr>>,
+    address_max: Option<usize>,
     /// Compared with where there is no account, so that an unknown e-mail takes as long.
     nobody: String,
 }
 
+/// The right to have one password hashed.
+pub struct Place {
+    _room: OwnedSemaphorePermit,
+    _share: Option<Share<IpAddr>>,
+}
+
 impl Passwords {
-    /// bcrypt of this cost; so many may wait. The threads end with it.
-    pub fn new(cost: u32, waiting_max: usize) -> Result<Self, Error> {
+    /// bcrypt of this cost; so many may wait, half of them of one address where `shared` is asked for.
+    /// The threads end with it.
+    pub fn new(cost: u32, waiting_max: usize, shared: bool) -> Result<Self, Error> {
         let nobody = hash("nobody's password", cost)?;
-        let (jobs, waiting) = sync_channel::<Job>(waiting_max);
+        let (jobs, waiting) = channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        for at in 0..(cores / 2).max(1) {
+        let threads = threads();
+        for at in 0..threads {
             let waiting = waiting.clone();
             let thread = std::thread::Builder::new().name(format!("passwords-{at}"));
             thread.spawn(move || work(&waiting)).map_err(Error::internal)?;
         }
-        Ok(Self { cost, jobs, nobody })
+        let room = Arc::new(Semaphore::new(waiting_max + threads));
+        let address_max = shared.then_some(waiting_max.div_ceil(2));
+        Ok(Self { cost, jobs, room, by_address: Arc::default(), address_max, nobody })
+    }
+
+    /// A place, for a client's address if it is one's; busy at once when there is none.
+    pub fn place(&self, client: Option<IpAddr>) -> Result<Place, Error> {
+        let busy = || Error::Unavailable(Code::Busy, "too many passwords are being hashed".into());
+        let room = self.room.clone().try_acquire_owned().map_err(|_| busy())?;
+        let share = match client.map(peer::counted) {
+            Some(client) => Some(self.by_address.take(client, self.address_max).ok_or_else(busy)?),
+            None => None,
+        };
+        Ok(Place { _room: room, _share: share })
     }
 
     /// The hash to store.
-    pub async fn hash(&self, password: String) -> Result<String, Error> {
+    pub async fn hash(&self, place: Place, password: String) -> Result<String, Error> {
         let cost = self.cost;
-        self.wait_for(move || hash(&password, cost)).await?
+        self.wait_for(place, move || hash(&password, cost)).await?
     }
 
     /// Whether the password is the one that was hashed; false, after as long, where there is no hash.
-    pub async fn matches(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+    pub async fn matches(&self, place: Place, password: String, hash: Option<String>) -> Result<bool, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
         // What is too long was never set, and takes as long to refuse.
@@ -73,25 +101,33 @@ impl Passwords {
             metrics::hashed();
             bcrypt::verify(password, &hash).unwrap_or(false)
         };
-        Ok(self.wait_for(compare).await? && known && fits)
+        Ok(self.wait_for(place, compare).await? && known && fits)
     }
 
     async fn wait_for<T: Send + 'static>(
         &self,
+        place: Place,
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let busy = || Error::Unavailable(Code::Busy, "too many passwords are being hashed".into());
         let (tell, told) = oneshot::channel();
         let job = move || {
             if !tell.is_closed() {
                 // Who has just gone away does not hear it.
                 drop(tell.send(compute()));
             }
+            drop(place);
         };
-        self.jobs.try_send(Box::new(job)).map_err(|_| busy())?;
-        let told = tokio::time::timeout(WAIT_MAX, told).await.map_err(|_| busy())?;
-        told.map_err(Error::internal)
+        self.jobs.send(Box::new(job)).map_err(|_| Error::internal("no thread hashes passwords any more"))?;
+        match tokio::time::timeout(WAIT_MAX, told).await {
+            Ok(told) => told.map_err(|_| Error::internal("hashing a password panicked")),
+            Err(_) => Err(Error::Unavailable(Code::Busy, "a password waited for long to be hashed".into())),
+        }
     }
+}
+
+/// One for each two cores.
+fn threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
 }
 
 /// One thread's work, until nobody can ask any more.
@@ -103,7 +139,8 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match next {
-            Ok(job) => job(),
+            // The thread outlives a job that does not end well; who waits for it hears nothing.
+            Ok(job) => drop(catch_unwind(AssertUnwindSafe(job))),
             Err(_) => return,
         }
     }
@@ -115,36 +152,51 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_password_that_was_hashed_matches() {
-        let passwords = Passwords::new(4, 4).unwrap();
-        let hash = passwords.hash("correct horse".into()).await.unwrap();
-        assert!(passwords.matches("correct horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.matches("wrong horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.matches("nobody's password".into(), None).await.unwrap());
+        let passwords = Passwords::new(4, 4, false).unwrap();
+        let place = || passwords.place(None).unwrap();
+        let matches = async |password: &str, hash: Option<&String>| {
+            passwords.matches(place(), password.into(), hash.cloned()).await.unwrap()
+        };
+        let hash = passwords.hash(place(), "correct horse".into()).await.unwrap();
+        assert!(matches("correct horse", Some(&hash)).await);
+        assert!(!matches("wrong horse", Some(&hash)).await);
+        assert!(!matches("nobody's password", None).await);
         let long = "x".repeat(72);
-        let hash = passwords.hash(long.clone()).await.unwrap();
-        assert!(!passwords.matches(format!("{long}y"), Some(hash)).await.unwrap());
+        let hash = passwords.hash(place(), long.clone()).await.unwrap();
+        assert!(!matches(&format!("{long}y"), Some(&hash)).await);
     }
 
     #[tokio::test]
-    async fn who_does_not_fit_in_is_refused_and_not_hashed() {
-        let passwords = Passwords::new(4, 1).unwrap();
-        let (start, started) = sync_channel(0);
-        let (go, wait) = sync_channel::<()>(0);
-        let wait = Arc::new(Mutex::new(wait));
-        let threads = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
-        for _ in 0..threads {
-            let (start, wait) = (start.clone(), wait.clone());
-            let job = move || {
-                start.send(()).unwrap();
-                wait.lock().unwrap().recv().unwrap();
-            };
-            passwords.jobs.send(Box::new(job)).unwrap();
-            started.recv().unwrap();
+    async fn who_does_not_fit_in_is_refused_and_one_address_takes_half() {
+        let passwords = Passwords::new(4, 4, true).unwrap();
+        let (one, other) = ("1.1.1.1".parse().ok(), "2.2.2.2".parse().ok());
+        let held = [passwords.place(one).unwrap(), passwords.place(one).unwrap()];
+        assert_eq!(passwords.place(one).err().map(|error| error.code()), Some(Code::Busy));
+        let mut others = vec![passwords.place(other).unwrap(), passwords.place(other).unwrap()];
+        while let Ok(place) = passwords.place(None) {
+            others.push(place);
         }
-        // All threads are held up; one job waits, the next does not fit.
-        passwords.jobs.try_send(Box::new(|| {})).unwrap();
-        let refused = passwords.wait_for(|| panic!("was hashed")).await;
-        assert_eq!(refused.err().map(|error| error.code()), Some(Code::Busy));
-        (0..threads).for_each(|_| go.send(()).unwrap());
+        assert_eq!(held.len() + others.len(), 4 + threads());
+        drop(others.pop());
+        passwords.hash(passwords.place(None).unwrap(), "a password".into()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_no_thread_and_who_went_away_is_not_hashed() {
+        let passwords = Passwords::new(4, 4, false).unwrap();
+        for _ in 0..threads() + 1 {
+            let place = passwords.place(None).unwrap();
+            assert!(passwords.wait_for(place, || panic!("a job that does not end well")).await.is_err());
+        }
+        // Held up until who asked has gone away.
+        let (go, wait) = channel::<()>();
+        let hold = passwords.wait_for(passwords.place(None).unwrap(), move || wait.recv().is_ok());
+        let gone = passwords.wait_for(passwords.place(None).unwrap(), || panic!("was hashed"));
+        let gone = tokio::time::timeout(Duration::from_millis(1), gone);
+        let ended = tokio::join!(hold, async {
+            assert!(gone.await.is_err() || threads() > 1);
+            go.send(()).unwrap();
+        });
+        assert!(ended.0.unwrap());
     }
 }

@@ -18,11 +18,12 @@ use crate::ids::UserId;
 
 pub async fn sign_up(
     State(app): State<AppState>,
+    Peer(client): Peer,
     key: KeyHeader,
     Body(body): Body<SignupRequest>,
 ) -> Result<Answer<User>, Error> {
     let key = key.optional()?;
-    let (user, replayed) = app.run(|app| async move { ops::sign_up(&app, body, key).await }).await?;
+    let (user, replayed) = app.run(|app| async move { ops::sign_up(&app, client, body, key).await }).await?;
     Ok(Answer::created(user, replayed))
 }
 

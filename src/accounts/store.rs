@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use crate::redis::{Key, Space, script};
 
-/// How many sign-ins of an account or an address have failed, and until when the next must wait. A minute or
-/// two after the wait is over it is gone; a loss of Redis forgets it.
+/// How many sign-ins have failed, until when the next must wait, how many are tried now. It expires when all
+/// of it is over; a loss of Redis forgets it.
 pub fn failures(space: &Space, of: Uuid) -> Key {
     space.key("accounts", &[&of, &"failures"])
 }
@@ -14,12 +14,12 @@ script! {
     /// May a sign-in be tried?
     Attempt = "accounts/attempt" {
         keys { failures }
-        args { free: u32, wait_max_ms: u128 }
+        args { free: u32, decay_ms: u128, try_ms: u128, keep_ms: u128 }
     }
 
-    /// It was no failure.
-    Withdraw = "accounts/withdraw" {
+    /// How it ended.
+    Settle = "accounts/settle" {
         keys { failures }
-        args { till: i64, all: u8 }
+        args { outcome: String, free: u32, wait_max_ms: u128, decay_ms: u128, keep_ms: u128 }
     }
 }

@@ -1,17 +1,21 @@
-//! Failed sign-ins: of an account and of an address, counted in Redis for all instances.
+//! Failed sign-ins, counted in Redis for all instances: of an account from one address, of an account from
+//! anywhere, and of an address.
 //!
 //! Each failure beyond those that are free doubles the wait before the next try (OWASP, Authentication Cheat
-//! Sheet; no lock-out for good, so that nobody can shut an account by failing on purpose). The wait holds for
-//! addresses and e-mails that are unknown as well. While Redis is away nobody is kept from signing in: what
-//! bcrypt may take of the machine, and what an address may ask of this instance, bound guessing then.
+//! Sheet). One address that guesses at one account soon waits for minutes; what others share with it, the
+//! account elsewhere and the address for other accounts, has a larger allowance and a short longest wait, so
+//! that nobody can shut an account or a whole campus out by failing on purpose. The waits hold for e-mails
+//! that are unknown as well. While Redis is away nobody is kept from signing in: what bcrypt may take of the
+//! machine, and what an address may ask of this instance, bound guessing then.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures::future::join_all;
 use uuid::Uuid;
 
-use super::store::{self, Attempt, Withdraw};
-use crate::app::App;
+use super::store::{self, Attempt, Settle};
+use crate::app::{App, AppState};
 use crate::error::Error;
 use crate::http::peer;
 use crate::metrics;
@@ -19,75 +23,146 @@ use crate::redis::{Reply, Space};
 
 /// Namespace of what failures are counted of (UUID v5): neither e-mails nor addresses are kept.
 const COUNTED: Uuid = Uuid::from_u128(0x6f6e_7275_7368_4661_8c2e_91b7_0d54_e5a3);
+/// A try takes no longer; one whose end nobody told is over by then.
+const TRY_MAX: Duration = Duration::from_secs(10);
+/// Of what is shared with others one failure is forgotten so often.
+const SHARED_DECAY: Duration = Duration::from_secs(10);
 
-/// One try, which counts as failed until it is taken back.
+/// What failures are counted of, and what they cost.
 #[derive(Clone, Copy)]
-struct Try {
+struct Counted {
     of: Uuid,
-    till: i64,
+    free: u32,
+    wait_max: Duration,
+    decay: Duration,
+    /// Whether a success forgets the failures before it.
+    forgives: bool,
 }
 
-/// One sign-in that is tried.
+impl Counted {
+    fn keep_ms(&self) -> u128 {
+        (self.wait_max * 2).as_millis()
+    }
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Failed,
+    Succeeded,
+    Untried,
+}
+
+/// One sign-in that is tried. Dropped before its end was told, it is no failure.
 pub struct SignIn {
-    account: Option<Try>,
-    address: Option<Try>,
+    app: AppState,
+    tried: Vec<Counted>,
 }
 
 impl SignIn {
-    /// Counts it; 429 with the time to wait when too many have failed.
-    pub async fn begin(app: &App, email: &str, client: IpAddr) -> Result<Self, Error> {
-        let limits = &app.config.limits;
-        if limits.rates.is_none() {
-            return Ok(Self { account: None, address: None });
+    /// Counts it; 429 with the time to wait when too many have failed. `email` is folded.
+    pub async fn begin(app: &AppState, email: &str, client: IpAddr) -> Result<Self, Error> {
+        let asked = join_all(counted(app, email, client).map(|one| attempt(app, one))).await;
+        let mut begun = Self { app: app.clone(), tried: Vec::new() };
+        let mut longest = None;
+        for (one, wait) in asked.into_iter().flatten() {
+            match wait {
+                None => begun.tried.push(one),
+                Some(_) => longest = longest.max(wait),
+            }
         }
-        let named = |kind: &str, name: &str| Uuid::new_v5(&COUNTED, format!("{kind} {name}").as_bytes());
-        let account = named("account", &email.to_lowercase());
-        let account = attempt(app, account, limits.sign_in_failures_account).await?;
-        let begun = Self { account, address: None };
-        let address = named("address", &peer::counted(client).to_string());
-        match attempt(app, address, limits.sign_in_failures_address).await {
-            Ok(address) => Ok(Self { address, ..begun }),
-            Err(refused) => {
-                begun.never_tried(app).await;
-                Err(refused)
+        match longest {
+            None => Ok(begun),
+            Some(wait) => {
+                metrics::limited("failed-sign-ins");
+                Err(Error::rate_limited(wait))
             }
         }
     }
 
-    /// It succeeded: the account's failures are forgotten, the address has one less.
-    pub async fn succeeded(self, app: &App) {
-        tokio::join!(withdraw(app, self.account, true), withdraw(app, self.address, false));
+    /// The password was right.
+    pub async fn succeeded(mut self) {
+        settle(&self.app, std::mem::take(&mut self.tried), Outcome::Succeeded).await;
     }
 
-    /// The password was not looked at.
-    pub async fn never_tried(self, app: &App) {
-        tokio::join!(withdraw(app, self.account, false), withdraw(app, self.address, false));
+    /// It was not, or there is no such account.
+    pub async fn failed(mut self) {
+        settle(&self.app, std::mem::take(&mut self.tried), Outcome::Failed).await;
     }
 }
 
-/// `None` when nobody can tell.
-async fn attempt(app: &App, of: Uuid, free: u32) -> Result<Option<Try>, Error> {
-    let wait_max_ms = app.config.limits.sign_in_wait_max.as_millis();
-    let script = |space: &Space| Attempt { failures: store::failures(space, of), free, wait_max_ms };
-    let reply: Reply = match app.journal.ask(app.journal.shards.of(of), script).await {
-        Ok(reply) => reply,
+impl Drop for SignIn {
+    fn drop(&mut self) {
+        let (app, tried) = (self.app.clone(), std::mem::take(&mut self.tried));
+        if !tried.is_empty() {
+            self.app.tasks.spawn(async move { settle(&app, tried, Outcome::Untried).await });
+        }
+    }
+}
+
+/// Nothing while rate limits are off.
+fn counted(app: &App, email: &str, client: IpAddr) -> impl Iterator<Item = Counted> {
+    let (limits, client) = (&app.config.limits, peer::counted(client));
+    let named = |name: String| Uuid::new_v5(&COUNTED, name.as_bytes());
+    let of_account = Counted {
+        of: named(format!("{client} {email}")),
+        free: limits.sign_in_failures,
+        wait_max: limits.sign_in_wait_max,
+        decay: limits.sign_in_wait_max,
+        forgives: true,
+    };
+    let shared = Counted {
+        wait_max: limits.sign_in_shared_wait_max,
+        decay: SHARED_DECAY,
+        forgives: false,
+        ..of_account
+    };
+    let account = Counted { of: named(email.to_owned()), free: limits.sign_in_failures_account, ..shared };
+    let address = Counted { of: named(client.to_string()), free: limits.sign_in_failures_address, ..shared };
+    [of_account, account, address].into_iter().filter(|_| limits.rates.is_some())
+}
+
+/// How long it must wait, if it must; `None` when nobody can tell.
+async fn attempt(app: &App, one: Counted) -> Option<(Counted, Option<Duration>)> {
+    let script = |space: &Space| Attempt {
+        failures: store::failures(space, one.of),
+        free: one.free,
+        decay_ms: one.decay.as_millis(),
+        try_ms: TRY_MAX.as_millis(),
+        keep_ms: one.keep_ms(),
+    };
+    let reply: Result<Reply, Error> = app.journal.ask(app.journal.shards.of(one.of), script).await;
+    match reply {
+        Ok(reply) if reply.word() == "done" => Some((one, None)),
+        Ok(reply) => {
+            let wait = reply.int(0).ok().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(1_000);
+            Some((one, Some(Duration::from_millis(wait))))
+        }
         Err(error) => {
             tracing::warn!(%error, "failed sign-ins are not counted");
-            return Ok(None);
+            None
         }
-    };
-    if reply.word() == "done" {
-        return Ok(Some(Try { of, till: reply.int(0)? }));
     }
-    metrics::limited("failed-sign-ins");
-    let wait = u64::try_from(reply.int(0)?).unwrap_or_default();
-    Err(Error::rate_limited(Duration::from_millis(wait)))
 }
 
-async fn withdraw(app: &App, tried: Option<Try>, all: bool) {
-    let Some(Try { of, till }) = tried else { return };
-    let script = |space: &Space| Withdraw { failures: store::failures(space, of), till, all: u8::from(all) };
-    if let Err(error) = app.journal.ask(app.journal.shards.of(of), script).await {
-        tracing::debug!(%error, "a sign-in that succeeded counts as failed");
-    }
+async fn settle(app: &App, tried: Vec<Counted>, outcome: Outcome) {
+    let settled = tried.into_iter().map(|one| async move {
+        let word = match outcome {
+            Outcome::Failed => "failed",
+            Outcome::Succeeded if one.forgives => "succeeded",
+            Outcome::Succeeded | Outcome::Untried => "untried",
+        };
+        let script = |space: &Space| Settle {
+            failures: store::failures(space, one.of),
+            outcome: word.to_owned(),
+            free: one.free,
+            wait_max_ms: one.wait_max.as_millis(),
+            decay_ms: one.decay.as_millis(),
+            keep_ms: one.keep_ms(),
+        };
+        if let Err(error) = app.journal.ask(app.journal.shards.of(one.of), script).await {
+            tracing::warn!(%error, "the end of a sign-in is not counted");
+        }
+    });
+    join_all(settled).await;
 }

@@ -22,7 +22,11 @@ pub const SEATS_MAX: i64 = 100_000;
 pub struct CreateConcert {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     pub title: String,
     /// The queue before it.
     #[serde(deserialize_with = "crate::http::object::deserialize")]

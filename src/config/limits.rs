@@ -45,18 +45,32 @@ pub struct LimitSettings {
         value_name = "RATES"
     )]
     pub limit_writes: String,
-    /// How often an address may sign up, sign in and refresh.
+    /// How often an address may sign in and refresh.
     #[arg(long, env = "ONRUSH_LIMIT_SIGN_INS", default_value = "address=20/100", value_name = "RATES")]
     pub limit_sign_ins: String,
-    /// Failed sign-ins of an account, on all instances, before each next one must wait: 1 s, 2 s, 4 s …
-    #[arg(long, env = "ONRUSH_SIGN_IN_FAILURES_ACCOUNT", default_value_t = 5, value_name = "COUNT")]
+    /// How often an address may sign up.
+    #[arg(long, env = "ONRUSH_LIMIT_SIGN_UPS", default_value = "address=2/30", value_name = "RATES")]
+    pub limit_sign_ups: String,
+    /// Failed sign-ins of an account from one address, before each next one must wait: 1 s, 2 s, 4 s …
+    #[arg(long, env = "ONRUSH_SIGN_IN_FAILURES", default_value_t = 5, value_name = "COUNT")]
+    pub sign_in_failures: u32,
+    /// Failed sign-ins of an account from anywhere, likewise; one is forgotten each 10 s.
+    #[arg(long, env = "ONRUSH_SIGN_IN_FAILURES_ACCOUNT", default_value_t = 50, value_name = "COUNT")]
     pub sign_in_failures_account: u32,
     /// Failed sign-ins of an address, likewise.
     #[arg(long, env = "ONRUSH_SIGN_IN_FAILURES_ADDRESS", default_value_t = 50, value_name = "COUNT")]
     pub sign_in_failures_address: u32,
-    /// The longest wait that failed sign-ins add up to; after twice as long without one they are forgotten.
+    /// The longest wait for an account from one address; so often one of its failures is forgotten.
     #[arg(long, env = "ONRUSH_SIGN_IN_WAIT_MAX_SECONDS", default_value_t = 300, value_name = "SECONDS")]
     pub sign_in_wait_max_seconds: u32,
+    /// The longest wait for an account from anywhere, and for an address: others share it.
+    #[arg(
+        long,
+        env = "ONRUSH_SIGN_IN_SHARED_WAIT_MAX_SECONDS",
+        default_value_t = 10,
+        value_name = "SECONDS"
+    )]
+    pub sign_in_shared_wait_max_seconds: u32,
     /// Passwords that may wait to be hashed; beyond that a sign-in is refused as busy at once.
     #[arg(long, env = "ONRUSH_PASSWORDS_WAITING_MAX", default_value_t = 16, value_name = "COUNT")]
     pub passwords_waiting_max: usize,
@@ -94,12 +108,16 @@ pub struct LimitSettings {
 pub struct Limited {
     /// What clients may; `None` when rate limits are off.
     pub rates: Option<Allowances>,
-    /// Failed sign-ins of an account before each next one must wait.
+    /// Failed sign-ins of an account from one address before each next one must wait.
+    pub sign_in_failures: u32,
+    /// Failed sign-ins of an account from anywhere before each next one must wait.
     pub sign_in_failures_account: u32,
     /// Failed sign-ins of an address before each next one must wait.
     pub sign_in_failures_address: u32,
-    /// The longest wait.
+    /// The longest wait for an account from one address.
     pub sign_in_wait_max: Duration,
+    /// The longest wait for what is shared with others.
+    pub sign_in_shared_wait_max: Duration,
     /// Passwords that may wait to be hashed.
     pub passwords_waiting_max: usize,
     /// Whose `X-Forwarded-For` is believed.
@@ -146,9 +164,12 @@ impl LimitSettings {
             joins: rates("JOINS", &self.limit_joins),
             writes: rates("WRITES", &self.limit_writes),
             sign_ins: rates("SIGN_INS", &self.limit_sign_ins),
+            sign_ups: rates("SIGN_UPS", &self.limit_sign_ups),
         };
         let proxies = Proxies::parse(&self.trusted_proxies);
         let smallest = [
+            ("SIGN_IN_FAILURES", u64::from(self.sign_in_failures), 1),
+            ("SIGN_IN_SHARED_WAIT_MAX_SECONDS", u64::from(self.sign_in_shared_wait_max_seconds), 1),
             ("SIGN_IN_FAILURES_ACCOUNT", u64::from(self.sign_in_failures_account), 1),
             ("SIGN_IN_FAILURES_ADDRESS", u64::from(self.sign_in_failures_address), 1),
             ("SIGN_IN_WAIT_MAX_SECONDS", u64::from(self.sign_in_wait_max_seconds), 1),
@@ -179,9 +200,11 @@ impl LimitSettings {
         let on = self.limits == "on";
         Limited {
             rates: on.then_some(allowances),
+            sign_in_failures: self.sign_in_failures,
             sign_in_failures_account: self.sign_in_failures_account,
             sign_in_failures_address: self.sign_in_failures_address,
             sign_in_wait_max: Duration::from_secs(self.sign_in_wait_max_seconds.into()),
+            sign_in_shared_wait_max: Duration::from_secs(self.sign_in_shared_wait_max_seconds.into()),
             passwords_waiting_max: self.passwords_waiting_max,
             trusted_proxies,
             body_bytes_max: self.body_bytes_max,

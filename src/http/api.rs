@@ -110,11 +110,7 @@ impl Route {
         summary: &'static str,
         handler: MethodRouter<AppState>,
     ) -> Self {
-        let class = match (path.starts_with("/v1/"), method) {
-            (false, _) => Class::Free,
-            (true, "GET") => Class::Reads,
-            (true, _) => Class::Writes,
-        };
+        let class = if method == "GET" { Class::Reads } else { Class::Writes };
         Self {
             method,
             path,

@@ -10,6 +10,7 @@ use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::object;
+use super::plain::Plain;
 use crate::app::AppState;
 use crate::error::{Code, Error, FieldError};
 
@@ -125,7 +126,17 @@ async fn collect(mut body: axum::body::Body, bytes_max: usize) -> Result<Vec<u8>
     if dropped > 0 { Err(Unread::TooLarge) } else { Ok(bytes) }
 }
 
+/// What cannot be read as it stands is read once more with its whole numbers written plainly; if that does
+/// not help, the first reason is told.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    read_json(bytes).or_else(|why| {
+        let plain = serde_json::from_slice::<Plain>(bytes).ok();
+        let plain = plain.and_then(|Plain(value)| serde_json::to_vec(&value).ok());
+        plain.and_then(|plain| read_json(&plain).ok()).ok_or(why)
+    })
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
@@ -185,5 +196,19 @@ mod tests {
         assert_eq!(field(r#"{"seatNumbers":[1,-2]}"#).as_deref(), Some("seatNumbers[1]"));
         assert_eq!(field("{"), None);
         assert!(parse::<Vec<u32>>(b"[1] 2").is_err());
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Many {
+            seats: Vec<u32>,
+        }
+        let read = |json: &str| parse::<Many>(json.as_bytes()).map(|many| many.seats);
+        assert_eq!(read(r#"{"seats":[1.0,2e0,3]}"#).unwrap(), [1, 2, 3]);
+        for wrong in [r#"{"seats":[1.5]}"#, r#"{"seats":[-1.0]}"#, r#"{"seats":[1e300]}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(read(r#"{"seats":[1.0],"seats":[2]}"#).is_err(), "twice the same member");
     }
 }

@@ -36,11 +36,11 @@ impl Guard {
     }
 
     async fn admit(&self, parts: &mut Parts, standing: &mut Standing) -> Result<(), Error> {
+        let Peer(peer) = parts.extensions.get().copied().unwrap_or_default();
+        let client = self.app.config.limits.trusted_proxies.client(peer, &parts.headers);
+        parts.extensions.insert(Peer(client));
         let limits = self.app.limits.of(self.class);
         if let Some(limits) = limits {
-            let Peer(peer) = parts.extensions.get().copied().unwrap_or_default();
-            let client = self.app.config.limits.trusted_proxies.client(peer, &parts.headers);
-            parts.extensions.insert(Peer(client));
             standing.spend_address(limits, client)?;
         }
         let user = match self.who {
@@ -83,16 +83,16 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
     let (mut parts, body) = request.into_parts();
     let mut standing = Standing::default();
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-    let mut response = match guard.admit(&mut parts, &mut standing).await {
-        Ok(()) => {
-            let answer = next.run(Request::from_parts(parts, body));
-            match tokio::time::timeout(guard.app.config.limits.request_timeout, answer).await {
-                Ok(response) => response,
-                Err(_) if reads => Error::unavailable("the request takes too long").into_response(),
-                Err(_) => Error::outcome_unknown("the request takes too long").into_response(),
-            }
+    let answered = async {
+        match guard.admit(&mut parts, &mut standing).await {
+            Ok(()) => next.run(Request::from_parts(parts, body)).await,
+            Err(error) => error.into_response(),
         }
-        Err(error) => error.into_response(),
+    };
+    let mut response = match tokio::time::timeout(guard.app.config.limits.request_timeout, answered).await {
+        Ok(response) => response,
+        Err(_) if reads => Error::unavailable("the request takes too long").into_response(),
+        Err(_) => Error::outcome_unknown("the request takes too long").into_response(),
     };
     standing.tell(response.headers_mut());
     response

@@ -31,7 +31,7 @@ pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-pol
 /// Requests that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Probes, metrics, documents: not counted.
+    /// Probes, which must not be refused: not counted.
     Free,
     /// What reads.
     Reads,
@@ -41,12 +41,15 @@ pub enum Class {
     Joins,
     /// What writes.
     Writes,
-    /// Signing up, signing in, refreshing.
+    /// Signing in, refreshing.
     SignIns,
+    /// Signing up.
+    SignUps,
 }
 
 impl Class {
-    const COUNTED: [Class; 5] = [Class::Reads, Class::Polls, Class::Joins, Class::Writes, Class::SignIns];
+    const COUNTED: [Class; 6] =
+        [Class::Reads, Class::Polls, Class::Joins, Class::Writes, Class::SignIns, Class::SignUps];
 
     fn word(self) -> &'static str {
         match self {
@@ -56,6 +59,7 @@ impl Class {
             Self::Joins => "joins",
             Self::Writes => "writes",
             Self::SignIns => "sign-ins",
+            Self::SignUps => "sign-ups",
         }
     }
 }
@@ -126,8 +130,10 @@ pub struct Allowances {
     pub joins: Allowance,
     /// What writes.
     pub writes: Allowance,
-    /// Signing up, signing in, refreshing.
+    /// Signing in, refreshing.
     pub sign_ins: Allowance,
+    /// Signing up.
+    pub sign_ups: Allowance,
 }
 
 struct Buckets<K: Hash + Eq + Clone> {
@@ -189,7 +195,8 @@ impl Limits {
     /// Empty when nothing is limited.
     pub fn new(allowances: Option<&Allowances>) -> Self {
         let Some(allowed) = allowances else { return Self::default() };
-        let each = [allowed.reads, allowed.polls, allowed.joins, allowed.writes, allowed.sign_ins];
+        let each =
+            [allowed.reads, allowed.polls, allowed.joins, allowed.writes, allowed.sign_ins, allowed.sign_ups];
         let classes = Class::COUNTED.into_iter().zip(each);
         Self(classes.filter_map(|(class, allowance)| ClassLimits::new(class, allowance)).collect())
     }

@@ -14,5 +14,7 @@ pub mod openapi;
 pub mod page;
 pub mod path;
 pub mod peer;
+pub mod plain;
 pub mod problem;
 pub mod server;
+pub mod shares;

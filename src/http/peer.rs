@@ -57,18 +57,20 @@ impl Proxies {
             return client;
         }
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-        let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         while self.trusts(client) {
-            let Some(hop) = hops.next().and_then(|hop| address(hop.trim())) else { break };
+            let Some(hop) = hops.next().and_then(address) else { break };
             client = hop.to_canonical();
         }
         client
     }
 }
 
-/// With or without a port.
-fn address(hop: &str) -> Option<IpAddr> {
-    hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+/// With or without a port, IPv6 with or without brackets.
+fn address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
 /// What is counted as one client: an IPv4 address, or the /64 that one IPv6 customer has all of.
@@ -89,7 +91,7 @@ mod tests {
     fn client(proxies: &str, peer: &str, lines: &[&'static str]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(FORWARDED_FOR, axum::http::HeaderValue::from_static(line));
+            headers.append(FORWARDED_FOR, axum::http::HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         Proxies::parse(proxies).unwrap().client(peer.parse().unwrap(), &headers).to_string()
     }
@@ -111,6 +113,12 @@ mod tests {
         assert_eq!(client(ours, "10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.0.0.7"]), "1.1.1.1");
         assert_eq!(client(ours, "10.0.0.1", &["6.6.6.6", "1.1.1.1:5000"]), "1.1.1.1");
         assert_eq!(client(ours, "::1", &["[2001:db8::1]:443"]), "2001:db8::1");
+        assert_eq!(client(ours, "::1", &["[2001:db8::1]"]), "2001:db8::1");
+        assert_eq!(
+            client(ours, "10.0.0.1", &["\u{ff}, 1.1.1.1"]),
+            "1.1.1.1",
+            "what is before it may be anything"
+        );
         assert_eq!(client(ours, "10.0.0.1", &["nonsense"]), "10.0.0.1");
         assert_eq!(client(ours, "::ffff:10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
         assert_eq!(client(ours, "10.0.0.1", &[]), "10.0.0.1");

@@ -1,10 +1,8 @@
 //! The listener: header time-out, no delay, a bound on connections, and a way out that loses no request.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +17,7 @@ use tokio::sync::Semaphore;
 use tower::Service;
 
 use super::peer::{self, Peer};
+use super::shares::Shares;
 use crate::config::Limited;
 
 /// A client that does not read its answer for so long is let go.
@@ -36,7 +35,7 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
-    let callers = Arc::new(Callers::default());
+    let callers = Arc::new(Shares::default());
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
     builder.http1().max_buf_size(limits.head_bytes_max);
@@ -58,7 +57,7 @@ pub async fn serve(
         let Ok(permit) = room.clone().try_acquire_owned() else { continue };
         let address = peer.ip().to_canonical();
         let address_max = limits.connections_address_max.filter(|_| !limits.trusted_proxies.trusts(address));
-        let Some(line) = callers.admit(address, address_max) else { continue };
+        let Some(line) = callers.take(peer::counted(address), address_max) else { continue };
         let socket = SockRef::from(&stream);
         let set = socket.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD_MAX)));
         if let Err(error) = set {
@@ -83,45 +82,6 @@ pub async fn serve(
     drop(listener);
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
-    }
-}
-
-/// Connections by address.
-#[derive(Default)]
-struct Callers(Mutex<HashMap<IpAddr, usize>>);
-
-/// A connection that is counted as long as this lives.
-struct Line {
-    callers: Arc<Callers>,
-    address: IpAddr,
-}
-
-impl Callers {
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn admit(self: &Arc<Self>, client: IpAddr, max: Option<usize>) -> Option<Line> {
-        let address = peer::counted(client);
-        let mut open = self.open();
-        let count = open.entry(address).or_default();
-        if max.is_some_and(|max| *count >= max) {
-            return None;
-        }
-        *count += 1;
-        Some(Line { callers: self.clone(), address })
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let mut open = self.callers.open();
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
     }
 }
 

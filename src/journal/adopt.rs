@@ -20,6 +20,7 @@ use super::loader::Loader;
 use super::table::{cursor, entries, recall};
 use super::verify::{Differences, Raw, books, compare};
 use super::{Journal, rebuild, store};
+use crate::audit;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::redis::{Key, ScanPlace, Shard, Space, keys};
@@ -182,7 +183,14 @@ async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<(), Erro
     let new: Vec<&Entry> =
         lately.iter().zip(known).filter(|(_, known)| known.is_none()).map(|(entry, _)| entry).collect();
     entries::insert_operations(&mut *pg, &new).await?;
-    entries::insert_entries(pg, &new).await
+    entries::insert_entries(&mut *pg, &new).await?;
+    let mut acts = audit::table::Changes::default();
+    for entry in new {
+        if let Some(acted) = entry.facts.find().map_err(Error::internal)? {
+            acts.fold(entry, acted).map_err(Error::internal)?;
+        }
+    }
+    acts.apply(pg).await
 }
 
 /// What a rebuild would give, beside what Redis has.

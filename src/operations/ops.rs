@@ -1,6 +1,6 @@
 //! How an instance stands.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -11,11 +11,29 @@ use crate::audit::model::Act;
 use crate::error::Error;
 use crate::http::identity::Actor;
 
+/// What was found is told for so long.
+const KNOWN_MAX: Duration = Duration::from_millis(50);
+/// How long the audit log is waited for where what it tells of is done already.
+const RECORD_MAX: Duration = Duration::from_secs(1);
 /// A server that does not answer for so long is away.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
-/// Asks both servers; a dead pool must not make this hang.
+/// How the instance stands. Whoever asks at the same time, or a moment later, is told the same: probes are
+/// not counted, and must not cost more than one.
 pub async fn readiness(app: &App) -> Readiness {
+    let mut last = app.readiness.lock().await;
+    if let Some((at, known)) = &*last
+        && at.elapsed() < KNOWN_MAX
+    {
+        return known.clone();
+    }
+    let now = look(app).await;
+    *last = Some((Instant::now(), now.clone()));
+    now
+}
+
+/// Asks both servers; a dead pool must not make this hang.
+async fn look(app: &App) -> Readiness {
     let redis = tokio::time::timeout(ANSWER_MAX, app.redis.identities()).await;
     let redis = matches!(redis, Ok(Ok(_)));
     let postgres = tokio::time::timeout(ANSWER_MAX, app.journal.shards.refresh()).await;
@@ -46,7 +64,8 @@ pub async fn set_health(app: &App, by: &Actor, body: &SetHealth) -> HealthView {
     let now = HealthView { in_rotation: app.rotation.is_in() };
     tracing::warn!(by = %by.me.user, in_rotation = body.in_rotation, "rotation was switched");
     let act = Act::new(by, format_args!("instances/{}", app.me), Some(&now));
-    if let Err(error) = record(app, &act, before).await {
+    let recorded = tokio::time::timeout(RECORD_MAX, record(app, &act, before)).await;
+    if let Err(error) = recorded.unwrap_or_else(|_| Err(Error::unavailable("postgres is late"))) {
         tracing::error!(%error, ?act, "an act is missing from the audit log");
     }
     now

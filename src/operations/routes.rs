@@ -1,11 +1,13 @@
 //! Operations over HTTP.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::model::{HealthView, SetHealth};
@@ -41,8 +43,9 @@ pub async fn set_health(
     State(app): State<AppState>,
     by: Actor,
     Body(body): Body<SetHealth>,
-) -> Json<HealthView> {
-    Json(ops::set_health(&app, &by, &body).await)
+) -> Result<Json<HealthView>, Error> {
+    let set = move |app: AppState| async move { Ok(ops::set_health(&app, &by, &body).await) };
+    app.run(set).await.map(Json)
 }
 
 pub async fn metrics(State(app): State<AppState>) -> Response {
@@ -50,11 +53,11 @@ pub async fn metrics(State(app): State<AppState>) -> Response {
     ([(header::CONTENT_TYPE, kind)], app.prometheus.render()).into_response()
 }
 
-pub async fn openapi() -> Json<Value> {
+pub async fn openapi() -> Response {
     /// The same for every instance of this build.
-    static DOCUMENT: LazyLock<Value> =
-        LazyLock::new(|| crate::http::openapi::document(&crate::router::api()));
-    Json(DOCUMENT.clone())
+    static DOCUMENT: LazyLock<Bytes> =
+        LazyLock::new(|| crate::http::openapi::document(&crate::router::api()).to_string().into());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
 }
 
 pub async fn jwks(State(app): State<AppState>) -> Json<Value> {
@@ -78,7 +81,11 @@ fn swagger(file: &str) -> Result<Response, Error> {
     let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
     match utoipa_swagger_ui::serve(file, config) {
         Ok(Some(file)) => {
-            Ok(([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response())
+            let bytes = match file.bytes {
+                Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                Cow::Owned(bytes) => bytes.into(),
+            };
+            Ok(([(header::CONTENT_TYPE, file.content_type)], bytes).into_response())
         }
         Ok(None) => Err(Error::refused(Code::NotFound)),
         Err(error) => Err(Error::internal(error)),

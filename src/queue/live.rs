@@ -13,6 +13,8 @@ use super::ticket::Ticket;
 use crate::app::AppState;
 use crate::error::{Code, Error};
 
+/// Streams of a user that may be open; each looks once a second, however often he may poll.
+const STREAMS_MAX: usize = 3;
 /// Pause between two looks of a stream.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest silence.
@@ -23,17 +25,22 @@ enum Stage {
     Ended,
 }
 
-/// The stream of a ticket. Ends with the instance: the client's `EventSource` comes back elsewhere.
-pub fn stream(app: AppState, ticket: Ticket) -> impl Stream<Item = Result<Event, Infallible>> {
+/// The stream of a ticket; 429 for a user who has several. It ends with the instance: the client's
+/// `EventSource` comes back elsewhere.
+pub fn stream(app: AppState, ticket: Ticket) -> Result<impl Stream<Item = Result<Event, Infallible>>, Error> {
+    let max = app.config.limits.rates.map(|_| STREAMS_MAX);
+    let share = app.streams.take(ticket.user, max).ok_or_else(|| Error::rate_limited(SAY_EVERY))?;
     let start = Stage::Looking { ticket, last: None, said: Instant::now() };
-    futures::stream::unfold((app, start), |(app, stage)| async move {
+    Ok(futures::stream::unfold((app, share, start), |(app, share, stage)| async move {
         let Stage::Looking { ticket, last, said } = stage else { return None };
         let stop = app.stop.clone();
         tokio::select! {
-            next = next(&app, ticket, last, said) => next.map(|(event, stage)| (Ok(event), (app, stage))),
+            next = next(&app, ticket, last, said) => {
+                next.map(|(event, stage)| (Ok(event), (app, share, stage)))
+            }
             () = stop.cancelled() => None,
         }
-    })
+    }))
 }
 
 /// Waits until there is something to say.

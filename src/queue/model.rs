@@ -96,7 +96,11 @@ pub struct QueueSettings {
 pub struct CreateQueue {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     pub name: String,
     /// People let in a second, 0..=100 000; below 10 with at most one decimal, else whole.
     #[garde(custom(is_rate))]

@@ -73,7 +73,7 @@ pub async fn events(
     token: QueueToken,
 ) -> Result<Response, Error> {
     let ticket = token.ticket_of(&app, id.ok())?;
-    Ok(Sse::new(live::stream(app, ticket)).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(live::stream(app, ticket)?).keep_alive(KeepAlive::default()).into_response())
 }
 
 pub async fn leave(

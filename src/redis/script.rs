@@ -31,6 +31,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("room", include_str!("../../lua/lib/room.lua")),
     ("admission", include_str!("../../lua/lib/admission.lua")),
     ("seats", include_str!("../../lua/lib/seats.lua")),
+    ("failures", include_str!("../../lua/lib/failures.lua")),
 ];
 
 /// A script as it is embedded: its name (`feature/verb`), its text and what the Rust side sends.

@@ -153,3 +153,22 @@ async fn an_acknowledged_act_is_in_the_log_whatever_happens_then() {
     })
     .await;
 }
+
+/// Operations are remembered for a week, the audit log for ever: a key that comes again later is another act.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_used_again_when_it_is_forgotten_is_another_act() {
+    with_app(async |app| {
+        let (client, admin, user) = (app.client(), app.account(Role::Admin).await, app.user(0).await);
+        let path = format!("/v1/users/{}/points/charge", user.id);
+        for count in 1..=2 {
+            client.post_with_key(&admin, &path, json!({"amount": 1}), "weekly").await.expect(201);
+            assert_eq!(audit(&client, &admin).await.len(), count);
+            app.settled().await;
+            app.sql("delete from operations").await;
+            for shard in 0..4 {
+                app.redis(&["DEL", &app.journal_key(shard).replace(":journal", ":ops")]).await;
+            }
+        }
+    })
+    .await;
+}

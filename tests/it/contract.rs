@@ -54,7 +54,7 @@ fn promised(line: &str) -> (String, Promise) {
     let implied = [
         (bearer, &["unauthenticated"][..]),
         (matches!(who, "owner" | "operator" | "auditor" | "admin") || pass, &["forbidden"]),
-        (route.contains(" /v1/"), &["rate_limited"]),
+        (!matches!(route, "GET /livez" | "GET /health" | "GET /readyz"), &["rate_limited"]),
         (ticket, &["queue_token_invalid", "queue_ticket_gone"]),
         (pass, &["queue_not_admitted"]),
         (needs_key, &["idempotency_key_missing"]),

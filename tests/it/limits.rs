@@ -9,10 +9,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Answer, Build, Client, TestApp, at_once, key, with_apps};
+use crate::harness::{Answer, Build, Client, TestApp, key, with_apps};
 
 /// The defaults with these settings, as on the command line.
-fn limits(args: &[&str]) -> Build {
+pub fn limits(args: &[&str]) -> Build {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
@@ -99,116 +99,6 @@ async fn an_address_is_what_a_trusted_proxy_says_it_is() {
     .await;
 }
 
-async fn log_in(client: &Client, email: &str, password: &str, from: &str) -> Answer {
-    let request = client.request(Method::POST, "/v1/auth/login").header("X-Forwarded-For", from);
-    client.send(request.json(&json!({"email": email, "password": password}))).await
-}
-
-/// How many passwords this process has hashed; tests that ask it run alone with nextest.
-async fn hashed(client: &Client) -> u64 {
-    let text = client.get("/metrics").await.text;
-    let line = text.lines().find(|line| line.starts_with("onrush_passwords_hashed_total ")).unwrap_or("x 0");
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-async fn sign_up(app: &TestApp, email: &str) {
-    let body = json!({"email": email, "password": "correct horse", "name": "x"});
-    app.client().post("/v1/auth/signup", body).await.expect(201);
-}
-
-fn throttled(args: &[&str]) -> Build {
-    let build = limits(&[&["--trusted-proxies", "127.0.0.1"][..], args].concat());
-    Build { instances: 2, ..build }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failed_sign_ins_of_an_account_wait_on_every_instance_and_are_not_hashed() {
-    with_apps(throttled(&["--sign-in-failures-account", "3"]), async |app| {
-        sign_up(&app, "ann@x.test").await;
-        for email in ["ann@x.test", "nobody@x.test"] {
-            let mut waits = Vec::new();
-            for at in 0..3 {
-                let client = app.client_of(at % 2);
-                log_in(&client, email, "wrong horse", &format!("1.1.1.{at}")).await.expect(401);
-            }
-            let before = hashed(&app.client()).await;
-            for at in 0..4 {
-                let client = app.client_of(at % 2);
-                let email = email.to_uppercase();
-                let answer = log_in(&client, &email, "correct horse", "2.2.2.2").await;
-                let answer = answer.refused(429, "rate_limited");
-                waits.push(answer.header("retry-after").parse::<u64>().unwrap());
-            }
-            assert!(waits.iter().all(|wait| *wait == 1), "the first wait is a second: {waits:?}");
-            if std::env::var_os("NEXTEST").is_some() {
-                assert_eq!(hashed(&app.client()).await, before, "who is refused is not hashed");
-            }
-        }
-        // Another account from the same address is not kept waiting; and who waits gets in.
-        sign_up(&app, "ben@x.test").await;
-        log_in(&app.client(), "ben@x.test", "correct horse", "2.2.2.2").await.expect(200);
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        log_in(&app.client(), "ann@x.test", "correct horse", "2.2.2.2").await.expect(200);
-        // A success forgets the failures.
-        for _ in 0..3 {
-            log_in(&app.client(), "ann@x.test", "wrong horse", "2.2.2.2").await.expect(401);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waits_grow_and_a_hundred_tries_at_once_are_a_hundred() {
-    with_apps(throttled(&["--sign-in-failures-account", "5"]), async |app| {
-        sign_up(&app, "ann@x.test").await;
-        let tries = (0..100).map(|at| {
-            let client = app.client_of(at % 2);
-            async move { log_in(&client, "ann@x.test", "wrong horse", &format!("1.1.{at}.1")).await.status }
-        });
-        let statuses = at_once(tries).await;
-        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 5, "{statuses:?}");
-        assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 95);
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        log_in(&app.client(), "ann@x.test", "wrong horse", "1.1.1.1").await.expect(401);
-        let answer = log_in(&app.client(), "ann@x.test", "correct horse", "1.1.1.1").await;
-        assert_eq!(answer.refused(429, "rate_limited").header("retry-after"), "2");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failed_sign_ins_of_an_address_wait_whatever_the_account() {
-    with_apps(throttled(&["--sign-in-failures-address", "4"]), async |app| {
-        sign_up(&app, "ann@x.test").await;
-        for at in 0..4 {
-            let client = app.client_of(at % 2);
-            log_in(&client, &format!("{at}@x.test"), "wrong horse", "1.1.1.1").await.expect(401);
-            // Whoever succeeds from there costs the address nothing.
-            if at < 3 {
-                log_in(&client, "ann@x.test", "correct horse", "1.1.1.1").await.expect(200);
-            }
-        }
-        log_in(&app.client(), "ann@x.test", "correct horse", "1.1.1.1").await.refused(429, "rate_limited");
-        // What the address may not, the account may from elsewhere: a refusal there was no failure of its.
-        for _ in 0..6 {
-            log_in(&app.client(), "ann@x.test", "correct horse", "1.1.1.1").await.expect(429);
-        }
-        log_in(&app.client(), "ann@x.test", "correct horse", "2.2.2.2").await.expect(200);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loss_of_redis_keeps_nobody_from_signing_in() {
-    with_apps(throttled(&[]), async |app| {
-        sign_up(&app, "ann@x.test").await;
-        app.lose_redis().await;
-        log_in(&app.client(), "ann@x.test", "correct horse", "1.1.1.1").await.expect(200);
-        app.ready().await;
-    })
-    .await;
-}
-
 /// What a connection gets back for these bytes; empty when it is closed without a word.
 async fn raw(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.url(0).trim_start_matches("http://")).await.unwrap();
@@ -264,6 +154,32 @@ async fn one_address_cannot_take_every_connection() {
             app.client().try_get("/livez").await == Some(200)
         })
         .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_three_streams_and_documents_are_counted_too() {
+    with_apps(limits(&["--limit-reads", "address=0.001/10"]), async |app| {
+        let client = app.client();
+        let queue = client.queue(&app.operator().await, json!({"maxActive": 0})).await;
+        let ticket = client.join(&app.user(0).await, &queue).await.text_of("token");
+        let path = format!("/v1/queues/{queue}/tickets/me/events");
+        let open = || client.request(Method::GET, &path).header("Queue-Token", &ticket).send();
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(open().await.unwrap());
+            assert_eq!(streams.last().unwrap().status(), 200);
+        }
+        assert_eq!(open().await.unwrap().status(), 429);
+        drop(streams.pop());
+        crate::harness::eventually("another stream fits", || async { open().await.unwrap().status() == 200 })
+            .await;
+        let mut statuses = Vec::new();
+        for _ in 0..12 {
+            statuses.push(client.try_get("/docs/index.html").await.unwrap());
+        }
+        assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
     })
     .await;
 }

@@ -27,6 +27,7 @@ mod queue_time;
 mod roles;
 mod seats;
 mod sessions;
+mod sign_ins;
 mod tidy;
 mod torture;
 mod wrong_input;

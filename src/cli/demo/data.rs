@@ -92,7 +92,7 @@ async fn account(
     let mut pg = app.pool.acquire().await?;
     let user_id: UserId = match found {
         Some(found) => {
-            let hash = app.passwords.hash(password.clone()).await?;
+            let hash = app.passwords.hash(app.passwords.place(None)?, password.clone()).await?;
             accounts::table::set_password(&mut pg, found.user.user_id, &hash).await?;
             found.user.user_id
         }
