@@ -18,28 +18,12 @@ if [ -z "${ONRUSH-}" ]; then
     ONRUSH="$(target_folder)/release/onrush"
 fi
 
-data=$(mktemp -d -t onrush-load.XXXXXX)
-demo=
-cleanup() {
-    if [ -n "$demo" ]; then kill "$demo" 2>/dev/null && wait "$demo" || true; fi
-    rm -rf "$data"
-}
-trap cleanup EXIT
-
-say "starting a server"
-"$ONRUSH" demo --listen 127.0.0.1:0 --data-dir "$data/demo" >"$data/out" 2>"$data/err" &
-demo=$!
-for _ in $(seq 600); do
-    grep -q '^ready ' "$data/out" && break
-    kill -0 "$demo" 2>/dev/null || break
-    sleep 0.1
-done
-grep -q '^ready ' "$data/out" || { echo "the server does not start:" >&2; cat "$data/err" >&2; exit 1; }
-read -r url email password < <(python3 - "$data/demo/demo.json" <<'PY'
+start_demo load
+read -r email password < <(python3 - "$data/demo/demo.json" <<'PY'
 import json, sys
 demo = json.load(open(sys.argv[1]))
 operator = next(user for user in demo["users"] if user["role"] == "OPERATOR")
-print(demo["url"], operator["email"], operator["password"])
+print(operator["email"], operator["password"])
 PY
 )
 

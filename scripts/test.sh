@@ -56,6 +56,8 @@ export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check
 compose -f docker-compose.yml config >/dev/null
 unset ONRUSH_JWT_SECRET POSTGRES_PASSWORD
 
+ONRUSH="$onrush" scripts/fuzz.sh 35
+
 say "load, smoke"
 ONRUSH="$onrush" scripts/load.sh smoke
 
@@ -69,6 +71,7 @@ if [ $long = yes ]; then
         torture::faults
     say "a minute without Postgres; every control"
     TORTURE_AWAY_SECONDS=60 "${aloud[@]}" torture::without torture::control
+    ONRUSH="$onrush" scripts/fuzz.sh 200
     say "load, for a minute, release build"
     cargo build --release --locked
     ONRUSH="$(target_folder)/release/onrush" scripts/load.sh rate

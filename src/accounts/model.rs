@@ -65,9 +65,9 @@ pub struct SignupRequest {
     #[garde(length(max = 254), custom(is_email))]
     #[schema(max_length = 254, format = "email")]
     pub email: String,
-    /// 8 to 72 bytes, as bcrypt takes them.
+    /// 8 to 72 bytes, as bcrypt takes them; a character is one to four.
     #[garde(length(bytes, min = 8, max = 72), custom(has_no_nul))]
-    #[schema(min_length = 8, max_length = 72)]
+    #[schema(min_length = 2, max_length = 72)]
     pub password: String,
     /// 1 to 100 characters.
     #[garde(length(chars, max = 100), custom(is_name))]

@@ -93,8 +93,8 @@ fn parameters(route: &Route) -> Vec<Value> {
     let key = (route.key != Key::None).then(|| {
         json!({
             "name": "Idempotency-Key", "in": "header", "required": route.key == Key::Required,
-            "description": "1–255 visible ASCII characters; a repeat with the same key takes effect once.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            "description": "1–255 visible ASCII characters, bare or in quotes; a repeat with the same key takes effect once.",
+            "schema": {"type": "string", "pattern": "^([!#-~][!-~]{0,254}|\"[!-~]{1,255}\")$"},
         })
     });
     in_path.chain(in_query).chain(key).collect()

@@ -26,8 +26,10 @@ pub struct IdempotencyKey(String);
 impl IdempotencyKey {
     /// Bare or in double quotes, as RFC 8941 strings are; `None` when it is no key.
     pub fn parse(header: &str) -> Option<Self> {
-        let quoted = header.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let key = quoted.unwrap_or(header);
+        let key = match header.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"')?,
+            None => header,
+        };
         let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
         (visible && (1..=255).contains(&key.len())).then(|| Self(key.to_owned()))
     }
@@ -166,6 +168,7 @@ mod tests {
     fn a_key_is_visible_ascii_bare_or_quoted() {
         assert_eq!(IdempotencyKey::parse("\"a-1\"").unwrap().as_str(), "a-1");
         assert_eq!(IdempotencyKey::parse("a-1"), IdempotencyKey::parse("\"a-1\""));
+        assert!(IdempotencyKey::parse("\"a").is_none() && IdempotencyKey::parse("\"").is_none());
         assert!(IdempotencyKey::parse("").is_none() && IdempotencyKey::parse("\"\"").is_none());
         assert!(IdempotencyKey::parse("a b").is_none() && IdempotencyKey::parse("é").is_none());
         assert!(IdempotencyKey::parse(&"k".repeat(255)).is_some());

@@ -15,6 +15,7 @@ mod harness;
 mod idempotency;
 mod instances;
 mod limits;
+mod logs;
 mod loss;
 mod models;
 mod operations;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::client::{Client, User};
-use super::{database_url_of, eventually, redis_nodes, redis_raw, servers};
+use super::{database_url_of, eventually, redis_nodes, redis_raw, secrets, servers};
 
 /// What a test asks for.
 #[derive(Clone)]
@@ -86,6 +86,7 @@ pub async fn with_apps<Fut: Future<Output = ()>>(build: Build, test: impl FnOnce
 
 impl TestApp {
     pub async fn start(build: Build) -> Self {
+        secrets::listen();
         let schema = format!("t_{}", Uuid::new_v4().simple());
         migrate(&schema).await;
         let config = config(&build, &schema);
@@ -312,6 +313,7 @@ impl TestApp {
         let differences = self.instances[0].app.verify().await.expect("verify runs");
         assert!(differences.is_empty(), "Redis, Postgres and the books differ:\n{}", differences.join("\n"));
         self.stop_instances().await.assert_drained().await;
+        secrets::assert_none_logged();
     }
 
     /// Nothing of any journal was left behind, and nothing was quarantined.

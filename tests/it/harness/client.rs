@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{eventually, key};
+use super::{eventually, key, secrets};
 
 /// A user and his access token.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +94,9 @@ impl Client {
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         let request = request.build().unwrap();
         let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        secrets::sent(&request);
         let answer = read(self.http.execute(request).await.expect("the instance answers")).await;
+        secrets::told(&answer.body);
         assert_known(&method, &path, &answer);
         answer
     }

@@ -6,6 +6,7 @@ mod bodies;
 mod client;
 mod events;
 mod program;
+pub mod secrets;
 mod servers;
 
 pub use app::{Build, TestApp, with_app, with_apps};

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
-use super::TestApp;
+use super::{TestApp, secrets};
 
 /// A running `onrush`.
 pub struct Program {
@@ -35,8 +35,10 @@ impl Program {
     pub fn serve(app: &TestApp, port: u16) -> Self {
         let mut command = Self::command(&["serve"]);
         settings(&mut command, app).env("ONRUSH_LISTEN", format!("127.0.0.1:{port}"));
-        command.stderr(Stdio::null());
-        Self::spawn(command)
+        command.env("ONRUSH_LOG", "debug").stderr(Stdio::piped());
+        let mut program = Self::spawn(command);
+        program.child.stderr.take().into_iter().for_each(secrets::listen_to);
+        program
     }
 
     /// Starts and waits for a line of standard output that begins so; gives it back.
