@@ -9,6 +9,7 @@ mod clocks;
 mod contract;
 mod crash;
 mod demo;
+mod dependencies;
 mod doctor;
 mod documents;
 mod harness;
