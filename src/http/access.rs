@@ -22,6 +22,19 @@ pub enum Who {
 }
 
 impl Who {
+    /// As documents say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::TicketHolder => "ticket",
+            Self::SignedIn => "user",
+            Self::OwnerOrAdmin => "owner",
+            Self::Operators => "operator",
+            Self::Auditors => "auditor",
+            Self::Admins => "admin",
+        }
+    }
+
     /// Whether a signed-in user may; `is_owner` when the path names him.
     pub fn allows(self, role: Role, is_owner: bool) -> bool {
         match self {

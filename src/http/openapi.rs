@@ -48,6 +48,7 @@ fn operation(route: &Route) -> Value {
         "parameters": parameters(route),
         "responses": responses(route),
         "security": security(route),
+        "x-who": route.who.word(),
     });
     if let Some(schema) = &route.takes {
         operation["requestBody"] = json!({

@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::model::{HealthView, SetHealth};
 use super::ops;
@@ -60,8 +59,9 @@ pub async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
 }
 
-pub async fn jwks(State(app): State<AppState>) -> Json<Value> {
-    Json(app.tokens.keys.published())
+pub async fn jwks(State(app): State<AppState>) -> impl IntoResponse {
+    // A key signs long after it is published, and verifies long after it signed last.
+    ([(header::CACHE_CONTROL, "public, max-age=60")], Json(app.tokens.keys.published()))
 }
 
 pub async fn docs() -> Redirect {
@@ -85,7 +85,9 @@ fn swagger(file: &str) -> Result<Response, Error> {
                 Cow::Borrowed(bytes) => Bytes::from_static(bytes),
                 Cow::Owned(bytes) => bytes.into(),
             };
-            Ok(([(header::CONTENT_TYPE, file.content_type)], bytes).into_response())
+            let kind = (header::CONTENT_TYPE, file.content_type);
+            let kept = (header::CACHE_CONTROL, "public, max-age=3600".to_owned());
+            Ok(([kind, kept], bytes).into_response())
         }
         Ok(None) => Err(Error::refused(Code::NotFound)),
         Err(error) => Err(Error::internal(error)),

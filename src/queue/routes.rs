@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 
@@ -60,11 +59,9 @@ pub async fn poll(
     State(app): State<AppState>,
     id: PathId<QueueId>,
     token: QueueToken,
-) -> Result<Response, Error> {
+) -> Result<Json<PlaceView>, Error> {
     let ticket = token.ticket_of(&app, id.ok())?;
-    let mut response = Json(ops::poll(&app, &ticket).await?).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    ops::poll(&app, &ticket).await.map(Json)
 }
 
 pub async fn events(

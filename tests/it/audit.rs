@@ -144,6 +144,11 @@ async fn an_acknowledged_act_is_in_the_log_whatever_happens_then() {
             app.lose_redis().await;
             let log = audit(&other, &auditor).await;
             assert_eq!(log[0]["target"], format!("queues/{queue}"));
+            let rebuilt = [
+                "select count(*) from journal_cursor where state = 'live' and epoch > 1",
+                "select count(*) from journal_cursor where state = 'live' and epoch > 2",
+            ];
+            eventually("every shard was rebuilt", || async { app.count(rebuilt[at]).await == 4 }).await;
             app.ready().await;
             eventually("the queue is back", || async {
                 other.get(&format!("/v1/queues/{queue}")).await.status == 200

@@ -26,6 +26,7 @@ type Words = BTreeSet<String>;
 /// What a route promises, as the contract or the document says it.
 #[derive(Debug, PartialEq, Eq)]
 struct Promise {
+    who: String,
     bearer: bool,
     ticket: bool,
     needs_key: bool,
@@ -68,6 +69,7 @@ fn promised(line: &str) -> (String, Promise) {
         (status.to_owned(), (paged, members))
     });
     let promise = Promise {
+        who: who.to_owned(),
         bearer,
         ticket,
         needs_key,
@@ -115,6 +117,7 @@ fn told(document: &Value, operation: &Value) -> Promise {
     }
     refuses.retain(|code| !ANYWHERE.contains(&code.as_str()));
     Promise {
+        who: operation["x-who"].as_str().unwrap().to_owned(),
         bearer: requires("bearer"),
         ticket: requires("queueToken"),
         needs_key,

@@ -49,6 +49,13 @@ fn the_table_of_routes_is_the_routers() {
     for (path, operations) in document()["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             let requires = |name: &str| operation["security"][0].get(name).is_some();
+            let who = operation["x-who"].as_str().unwrap();
+            let bearer = match who {
+                "user" => "bearer".to_owned(),
+                "owner" => "bearer of that user, or ADMIN".to_owned(),
+                "admin" => "ADMIN".to_owned(),
+                role => format!("{}, ADMIN", role.to_uppercase()),
+            };
             let header = |name: &str| {
                 operation["parameters"]
                     .as_array()
@@ -57,7 +64,7 @@ fn the_table_of_routes_is_the_routers() {
                     .any(|one| one["name"] == name && one["required"] == true)
             };
             let needs = [
-                (requires("bearer"), "bearer"),
+                (requires("bearer"), bearer.as_str()),
                 (requires("queueToken"), "Queue-Token"),
                 (header("Idempotency-Key"), "Idempotency-Key"),
             ];
@@ -156,19 +163,36 @@ fn the_examples_run_as_they_stand() {
     assert_eq!(program.terminate(), Some(0));
 }
 
+/// The tests that a text names; each must be there.
+#[track_caller]
+fn tests_named(text: &str) -> BTreeSet<&str> {
+    let named: BTreeSet<&str> =
+        text.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    for name in &named {
+        let (module, function) = name.rsplit_once("::").unwrap();
+        let file = format!("tests/it/{}.rs", module.replace("::", "/"));
+        assert!(read(&file).contains(&format!("fn {function}(")), "{name} is no test");
+    }
+    named
+}
+
+#[test]
+fn each_risk_names_tests_that_are_there() {
+    let security = read("SECURITY.md");
+    let rows: Vec<&str> = security.lines().filter(|line| line.starts_with("| API")).collect();
+    assert_eq!(rows.len(), 10, "OWASP's ten");
+    for row in rows {
+        assert!(!tests_named(row).is_empty(), "{row} has no test");
+    }
+}
+
 #[test]
 fn each_guarantee_names_tests_that_are_there() {
     let readme = read("README.md");
     let section = readme.split_once("\n## Guarantees\n").expect("the guarantees").1;
     let section = section.split("\n## ").next().unwrap();
-    let named: BTreeSet<&str> =
-        section.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    let named = tests_named(section);
     assert!(named.len() >= 16, "two a guarantee: {named:?}");
-    for name in named {
-        let (module, function) = name.rsplit_once("::").unwrap();
-        let file = format!("tests/it/{}.rs", module.replace("::", "/"));
-        assert!(read(&file).contains(&format!("fn {function}(")), "{name} is no test");
-    }
     for guarantee in 1..=8 {
         assert!(section.contains(&format!("| G{guarantee} |")), "G{guarantee} is missing");
     }

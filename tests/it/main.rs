@@ -28,6 +28,7 @@ mod queue;
 mod queue_time;
 mod roles;
 mod seats;
+mod security;
 mod sessions;
 mod sign_ins;
 mod tidy;
