@@ -95,6 +95,12 @@ pub struct LimitSettings {
     /// How long an answer may take.
     #[arg(long, env = "ONRUSH_REQUEST_TIMEOUT_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     pub request_timeout_seconds: u64,
+    /// How long a client may leave what was sent unread.
+    #[arg(long, env = "ONRUSH_UNREAD_TIMEOUT_SECONDS", default_value_t = 30, value_name = "SECONDS")]
+    pub unread_timeout_seconds: u64,
+    /// Event streams that one user may have open on an instance.
+    #[arg(long, env = "ONRUSH_STREAMS_USER_MAX", default_value_t = 3, value_name = "COUNT")]
+    pub streams_user_max: usize,
     /// Connections that clients may have open.
     #[arg(long, env = "ONRUSH_CONNECTIONS_MAX", default_value_t = 20_000, value_name = "COUNT")]
     pub connections_max: usize,
@@ -134,6 +140,10 @@ pub struct Limited {
     pub body_timeout: Duration,
     /// How long an answer may take.
     pub request_timeout: Duration,
+    /// How long a client may leave what was sent unread.
+    pub unread_timeout: Duration,
+    /// Event streams that one user may have open; `None` when rate limits are off.
+    pub streams_user_max: Option<usize>,
     /// Connections that clients may have open.
     pub connections_max: usize,
     /// Connections that one address may have open; `None` when rate limits are off.
@@ -180,6 +190,8 @@ impl LimitSettings {
             ("HEAD_TIMEOUT_SECONDS", self.head_timeout_seconds, 1),
             ("BODY_TIMEOUT_SECONDS", self.body_timeout_seconds, 1),
             ("REQUEST_TIMEOUT_SECONDS", self.request_timeout_seconds, 1),
+            ("UNREAD_TIMEOUT_SECONDS", self.unread_timeout_seconds, 1),
+            ("STREAMS_USER_MAX", self.streams_user_max as u64, 1),
             ("CONNECTIONS_MAX", self.connections_max as u64, 1),
             ("CONNECTIONS_ADDRESS_MAX", self.connections_address_max as u64, 1),
         ];
@@ -213,6 +225,8 @@ impl LimitSettings {
             head_timeout: Duration::from_secs(self.head_timeout_seconds),
             body_timeout: Duration::from_secs(self.body_timeout_seconds),
             request_timeout: Duration::from_secs(self.request_timeout_seconds),
+            unread_timeout: Duration::from_secs(self.unread_timeout_seconds),
+            streams_user_max: on.then_some(self.streams_user_max),
             connections_max: self.connections_max,
             connections_address_max: on.then_some(self.connections_address_max),
         }

@@ -20,8 +20,6 @@ use super::peer::{self, Peer};
 use super::shares::Shares;
 use crate::config::Limited;
 
-/// A client that does not read its answer for so long is let go.
-const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of `accept` (too many open files), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,7 +57,8 @@ pub async fn serve(
         let address_max = limits.connections_address_max.filter(|_| !limits.trusted_proxies.trusts(address));
         let Some(line) = callers.take(peer::counted(address), address_max) else { continue };
         let socket = SockRef::from(&stream);
-        let set = socket.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD_MAX)));
+        let set =
+            socket.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(limits.unread_timeout)));
         if let Err(error) = set {
             tracing::debug!(%error, "setting a socket up");
         }

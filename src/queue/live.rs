@@ -13,8 +13,6 @@ use super::ticket::Ticket;
 use crate::app::AppState;
 use crate::error::{Code, Error};
 
-/// Streams of a user that may be open; each looks once a second, however often he may poll.
-const STREAMS_MAX: usize = 3;
 /// Pause between two looks of a stream.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest silence.
@@ -28,7 +26,8 @@ enum Stage {
 /// The stream of a ticket; 429 for a user who has several. It ends with the instance: the client's
 /// `EventSource` comes back elsewhere.
 pub fn stream(app: AppState, ticket: Ticket) -> Result<impl Stream<Item = Result<Event, Infallible>>, Error> {
-    let max = app.config.limits.rates.map(|_| STREAMS_MAX);
+    // Each looks once a second, however often he may poll.
+    let max = app.config.limits.streams_user_max;
     let share = app.streams.take(ticket.user, max).ok_or_else(|| Error::rate_limited(SAY_EVERY))?;
     let start = Stage::Looking { ticket, last: None, said: Instant::now() };
     Ok(futures::stream::unfold((app, share, start), |(app, share, stage)| async move {

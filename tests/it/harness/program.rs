@@ -43,7 +43,9 @@ impl Program {
 
     /// Starts and waits for a line of standard output that begins so; gives it back.
     pub fn until(mut command: Command, begins: &str) -> (Self, String) {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        child.stderr.take().into_iter().for_each(secrets::listen_to);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let found = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(begins));
         // What follows is read and dropped, so that the program never waits for us.
@@ -78,7 +80,9 @@ impl Program {
 
     fn ended_by(mut self, signal: &str) -> Option<i32> {
         onrush::servers::signal(self.child.id(), signal);
-        self.child.wait().unwrap().code()
+        let code = self.child.wait().unwrap().code();
+        secrets::assert_none_logged();
+        code
     }
 }
 
