@@ -24,6 +24,7 @@ pub fn api() -> Api {
     let api = queue_api(api);
     let api = concerts_api(api);
     let api = reservations_api(api);
+    let api = menus_api(api);
     operations_api(api)
 }
 
@@ -169,9 +170,6 @@ fn concerts_api(api: Api) -> Api {
                 .answers::<seats::model::Seats>(200)
                 .answers_nothing(304)
                 .refuses(&[QueueNotFound, ShowNotFound]),
-            get(Anyone, "/v1/menus", "List menus", menus::routes::list)
-                .paged()
-                .answers::<Page<menus::model::Menu>>(200),
         ],
     )
 }
@@ -225,6 +223,27 @@ fn reservations_api(api: Api) -> Api {
             get(SignedIn, "/v1/payments/{paymentId}", "A payment", payments::routes::get)
                 .answers::<Payment>(200)
                 .refuses(&[PaymentNotFound]),
+        ],
+    )
+}
+
+fn menus_api(api: Api) -> Api {
+    use menus::model::{Menu, MenuBody};
+    use menus::routes as handlers;
+    api.section(
+        "Menus",
+        [
+            get(Anyone, "/v1/menus", "List menus", handlers::list).paged().answers::<Page<Menu>>(200),
+            post(Operators, "/v1/menus", "Put a thing on the menu", handlers::create)
+                .takes::<MenuBody>()
+                .answers::<Menu>(201),
+            put(Operators, "/v1/menus/{menuId}", "Give it another name or price", handlers::change)
+                .takes::<MenuBody>()
+                .answers::<Menu>(200)
+                .refuses(&[MenuNotFound]),
+            delete(Operators, "/v1/menus/{menuId}", "Take it off the menu", handlers::remove)
+                .answers_nothing(204)
+                .refuses(&[MenuNotFound]),
         ],
     )
 }

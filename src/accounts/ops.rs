@@ -10,7 +10,7 @@ use super::passwords::Place;
 use super::refresh::RefreshToken;
 use super::sessions::Change;
 use super::table;
-use super::throttle::SignIn;
+use super::throttle::{self, SignIn};
 use crate::app::{App, AppState};
 use crate::audit;
 use crate::audit::model::Act;
@@ -49,6 +49,7 @@ pub async fn sign_up(
         let made = direct::recall(&app.pool, &request).await?;
         return made.map(|made| (made, true)).ok_or_else(|| Error::refused(Code::EmailTaken));
     };
+    // The address is unique: another instance that was first would have kept this one from it.
     direct::record(&mut tx, &request, 201, &made).await?;
     tx.commit().await?;
     Ok((made, false))
@@ -58,8 +59,8 @@ pub async fn sign_up(
 /// waits first.
 pub async fn log_in(app: &AppState, client: IpAddr, body: LoginRequest) -> Result<Session, Error> {
     let place = app.passwords.place(Some(client))?;
-    let sign_in = SignIn::begin(app, &folded(&body.email), client).await?;
-    let tried = try_password(app, place, body).await;
+    let sign_in = SignIn::begin(app, folded(&body.email), client).await?;
+    let tried = try_password(app, place, client, body).await;
     match &tried {
         Ok(_) => sign_in.succeeded().await,
         Err(error) if error.code() == Code::CredentialsInvalid => sign_in.failed().await,
@@ -74,7 +75,7 @@ fn folded(email: &str) -> String {
     email.chars().map(|letter| letter.to_lowercase().next().unwrap_or(letter)).collect()
 }
 
-async fn try_password(app: &App, place: Place, body: LoginRequest) -> Result<Session, Error> {
+async fn try_password(app: &App, place: Place, client: IpAddr, body: LoginRequest) -> Result<Session, Error> {
     let account = table::by_email(&app.pool, &body.email).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
     let same = app.passwords.matches(place, body.password, hash).await?;
@@ -82,7 +83,8 @@ async fn try_password(app: &App, place: Place, body: LoginRequest) -> Result<Ses
     let user = user.ok_or_else(|| Error::refused(Code::CredentialsInvalid))?;
     let now = app.clock.now();
     let (family, expires_at) = (Uuid::now_v7(), now + app.config.refresh_token);
-    table::begin_family(&app.pool, family, user.user_id, now, expires_at).await?;
+    let from = (user.user_id, throttle::client_id(client));
+    table::begin_family(&app.pool, family, from, now, expires_at).await?;
     session(app, &user, RefreshToken { family, generation: 1 }, expires_at)
 }
 
@@ -124,21 +126,23 @@ pub async fn change_role(
     key: Option<IdempotencyKey>,
 ) -> Result<(User, bool), Error> {
     let request = Request::new(by.me.user, "users.role", user, body, key);
-    let _turn = app.journal.turn(&request).await?;
-    if let Some(changed) = direct::recall(&app.pool, &request).await? {
-        return Ok((changed, true));
-    }
-    let mut tx = app.pool.begin().await?;
-    let changed = table::set_role(&mut tx, user, body.role).await?;
-    let (changed, before, at) = changed.ok_or_else(|| Error::refused(Code::UserNotFound))?;
-    direct::record(&mut tx, &request, 200, &changed).await?;
+    let (role, name) = (body.role, (request.op, request.operation));
     let act = Act::new(by, format_args!("users/{user}/role"), Some(body));
-    let before = Some(json!({"role": before.role}));
-    audit::table::record(&mut tx, (request.op, request.operation), &act, before, at).await?;
-    tx.commit().await?;
-    app.sessions.apply(Change::Role(user, changed.role), at);
-    tracing::warn!(by = %by.me.user, %user, to = changed.role.word(), "role changed");
-    Ok((changed, false))
+    let once = app.journal.once(&request, 200, |pg| {
+        Box::pin(async move {
+            let changed = table::set_role(pg, user, role).await?;
+            let (changed, before, at) = changed.ok_or_else(|| Error::refused(Code::UserNotFound))?;
+            let before = Some(json!({"role": before.role}));
+            audit::table::record(pg, name, &act, before, at).await?;
+            Ok((changed, at))
+        })
+    });
+    let ((changed, at), replayed) = once.await?;
+    if !replayed {
+        app.sessions.apply(Change::Role(user, changed.role), at);
+        tracing::warn!(by = %by.me.user, %user, to = changed.role.word(), "role changed");
+    }
+    Ok((changed, replayed))
 }
 
 fn session(

@@ -87,6 +87,15 @@ pub async fn by_email(pool: &PgPool, email: &str) -> Result<Option<Account>, Err
     row.map(|row| Ok(Account { user: user(&row)?, password_hash: row.try_get("password_hash")? })).transpose()
 }
 
+/// Whether the account's owner has signed in from there lately.
+pub async fn is_known_at(pool: &PgPool, email: &str, client: Uuid) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "select exists (select from users u join refresh_families f on f.user_id = u.user_id
+                        where lower(u.email) = lower($1) and f.client = $2)",
+    );
+    Ok(row.bind(email).bind(client).fetch_one(pool).await?.try_get(0)?)
+}
+
 /// An account.
 pub async fn by_id(pool: &PgPool, id: UserId) -> Result<Option<User>, Error> {
     let row = sqlx::query("select user_id, email, name, role, created_at from users where user_id = $1")
@@ -113,18 +122,19 @@ pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<User>, Error
 pub async fn begin_family(
     pool: &PgPool,
     family: Uuid,
-    user: UserId,
+    (user, client): (UserId, Uuid),
     now: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query(
-        "insert into refresh_families (family_id, user_id, generation, rotated_at, expires_at)
-         values ($1, $2, 1, $3, $4)",
+        "insert into refresh_families (family_id, user_id, generation, rotated_at, expires_at, client)
+         values ($1, $2, 1, $3, $4, $5)",
     )
     .bind(family)
     .bind(user)
     .bind(now)
     .bind(expires_at)
+    .bind(client)
     .execute(pool)
     .await?;
     Ok(())

@@ -1,12 +1,13 @@
 //! Failed sign-ins, counted in Redis for all instances: of an account from one address, of an account from
 //! anywhere, and of an address.
 //!
-//! Each failure beyond those that are free doubles the wait before the next try (OWASP, Authentication Cheat
-//! Sheet). One address that guesses at one account soon waits for minutes; what others share with it, the
-//! account elsewhere and the address for other accounts, has a larger allowance and a short longest wait, so
-//! that nobody can shut an account or a whole campus out by failing on purpose. The waits hold for e-mails
-//! that are unknown as well. While Redis is away nobody is kept from signing in: what bcrypt may take of the
-//! machine, and what an address may ask of this instance, bound guessing then.
+//! Each failure beyond those that are free doubles the wait before the next try (OWASP, Authentication
+//! Cheat Sheet). One address that guesses at one account soon waits for minutes; what others share with it,
+//! the account elsewhere and the address for other accounts, has a larger allowance and a short longest
+//! wait. Even that would let somebody who fails on purpose take every turn, so it does not hold for whoever
+//! has signed in from that address lately. The waits hold for e-mails that are unknown as well. While Redis
+//! is away nobody is kept from signing in: what bcrypt may take of the machine, and what an address may ask
+//! of this instance, bound guessing then.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::store::{self, Attempt, Settle};
+use super::table;
 use crate::app::{App, AppState};
 use crate::error::Error;
 use crate::http::peer;
@@ -60,18 +62,30 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// Counts it; 429 with the time to wait when too many have failed. `email` is folded.
-    pub async fn begin(app: &AppState, email: &str, client: IpAddr) -> Result<Self, Error> {
-        let asked = join_all(counted(app, email, client).map(|one| attempt(app, one))).await;
+    /// Counts it; 429 with the time to wait when too many have failed. `email` is folded. Whoever goes away
+    /// meanwhile leaves nothing counted: the count goes on without him and is taken back.
+    pub async fn begin(app: &AppState, email: String, client: IpAddr) -> Result<Self, Error> {
+        let begun = app.tasks.spawn(Self::count(app.clone(), email, client));
+        begun.await.map_err(Error::internal)?
+    }
+
+    async fn count(app: AppState, email: String, client: IpAddr) -> Result<Self, Error> {
+        let asked = join_all(counted(&app, &email, client).map(|one| attempt(&app, one))).await;
         let mut begun = Self { app: app.clone(), tried: Vec::new() };
-        let mut longest = None;
+        let (mut own, mut shared) = (None, None);
         for (one, wait) in asked.into_iter().flatten() {
             match wait {
                 None => begun.tried.push(one),
-                Some(_) => longest = longest.max(wait),
+                Some(_) if one.forgives => own = wait,
+                Some(_) => shared = shared.max(wait),
             }
         }
-        match longest {
+        let refused = match (own, shared) {
+            (Some(_), _) => own,
+            (None, Some(_)) if is_known(&app, &email, client).await => None,
+            _ => shared,
+        };
+        match refused {
             None => Ok(begun),
             Some(wait) => {
                 metrics::limited("failed-sign-ins");
@@ -82,13 +96,34 @@ impl SignIn {
 
     /// The password was right.
     pub async fn succeeded(mut self) {
-        settle(&self.app, std::mem::take(&mut self.tried), Outcome::Succeeded).await;
+        self.end(Outcome::Succeeded).await;
     }
 
     /// It was not, or there is no such account.
     pub async fn failed(mut self) {
-        settle(&self.app, std::mem::take(&mut self.tried), Outcome::Failed).await;
+        self.end(Outcome::Failed).await;
     }
+
+    /// Goes on when nobody waits for it any more.
+    async fn end(&mut self, outcome: Outcome) {
+        let (app, tried) = (self.app.clone(), std::mem::take(&mut self.tried));
+        drop(self.app.tasks.spawn(async move { settle(&app, tried, outcome).await }).await);
+    }
+}
+
+/// Has the account's owner signed in from there lately? When nobody can tell, he has not.
+async fn is_known(app: &App, email: &str, client: IpAddr) -> bool {
+    let known = table::is_known_at(&app.pool, email, client_id(client)).await;
+    known.inspect_err(|error| tracing::debug!(%error, "looking for earlier sign-ins")).unwrap_or(false)
+}
+
+/// What stands for a client's address where it is kept.
+pub fn client_id(client: IpAddr) -> Uuid {
+    named(&peer::counted(client).to_string())
+}
+
+fn named(name: &str) -> Uuid {
+    Uuid::new_v5(&COUNTED, name.as_bytes())
 }
 
 impl Drop for SignIn {
@@ -102,10 +137,9 @@ impl Drop for SignIn {
 
 /// Nothing while rate limits are off.
 fn counted(app: &App, email: &str, client: IpAddr) -> impl Iterator<Item = Counted> {
-    let (limits, client) = (&app.config.limits, peer::counted(client));
-    let named = |name: String| Uuid::new_v5(&COUNTED, name.as_bytes());
+    let (limits, at) = (&app.config.limits, client_id(client));
     let of_account = Counted {
-        of: named(format!("{client} {email}")),
+        of: named(&format!("{at} {email}")),
         free: limits.sign_in_failures,
         wait_max: limits.sign_in_wait_max,
         decay: limits.sign_in_wait_max,
@@ -117,8 +151,8 @@ fn counted(app: &App, email: &str, client: IpAddr) -> impl Iterator<Item = Count
         forgives: false,
         ..of_account
     };
-    let account = Counted { of: named(email.to_owned()), free: limits.sign_in_failures_account, ..shared };
-    let address = Counted { of: named(client.to_string()), free: limits.sign_in_failures_address, ..shared };
+    let account = Counted { of: named(email), free: limits.sign_in_failures_account, ..shared };
+    let address = Counted { of: at, free: limits.sign_in_failures_address, ..shared };
     [of_account, account, address].into_iter().filter(|_| limits.rates.is_some())
 }
 

@@ -4,7 +4,7 @@ use onrush::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Build, Client, User, eventually, key, with_app, with_apps};
+use crate::harness::{Build, Client, User, at_once, eventually, key, with_app, with_apps};
 
 async fn audit(client: &Client, auditor: &User) -> Vec<Value> {
     client.get_as(auditor, "/v1/audit?limit=100").await.expect(200).body["items"].as_array().unwrap().clone()
@@ -174,6 +174,28 @@ async fn a_key_that_is_used_again_when_it_is_forgotten_is_another_act() {
                 app.redis(&["DEL", &app.journal_key(shard).replace(":journal", ":ops")]).await;
             }
         }
+    })
+    .await;
+}
+
+/// The same request to two instances at once: each may find the other's record when it is about to write its
+/// own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_sent_to_two_instances_at_once_is_one_act() {
+    with_apps(Build { instances: 2, ..Build::default() }, async |app| {
+        let (admin, user) = (app.account(Role::Admin).await, app.user(0).await);
+        let puts = (0..20).map(|at| {
+            let (client, admin) = (app.client_of(at % 2), admin.clone());
+            let path = format!("/v1/users/{}/role", user.id);
+            async move {
+                let put = client.request(Method::PUT, &path).bearer_auth(&admin.token);
+                let put = put.header("Idempotency-Key", "once").json(&json!({"role": "AUDITOR"}));
+                client.send(put).await.expect(200).header("idempotency-replayed").to_owned()
+            }
+        });
+        let replayed = at_once(puts).await;
+        assert_eq!(replayed.iter().filter(|header| header.is_empty()).count(), 1, "{replayed:?}");
+        assert_eq!(audit(&app.client(), &admin).await.len(), 1);
     })
     .await;
 }

@@ -18,6 +18,7 @@ mod instances;
 mod limits;
 mod logs;
 mod loss;
+mod menus;
 mod models;
 mod operations;
 mod payments;

@@ -46,6 +46,9 @@ const MATRIX: &[(&str, &str)] = &[
     ("GET /v1/payments", "1 y y y y y"),
     ("GET /v1/payments/{paymentId}", "1 y 4 y 4 y"),
     ("GET /v1/menus", "y y y y y y"),
+    ("POST /v1/menus", "1 3 3 y 3 y"),
+    ("PUT /v1/menus/{menuId}", "1 3 3 y 3 y"),
+    ("DELETE /v1/menus/{menuId}", "1 3 3 y 3 y"),
     ("GET /livez", "y y y y y y"),
     ("GET /readyz", "y y y y y y"),
     ("GET /health", "y y y y y y"),
@@ -69,6 +72,7 @@ struct World {
     ticket: String,
     reservation: String,
     payment: String,
+    menu: String,
     seats: std::ops::RangeFrom<u32>,
 }
 
@@ -77,10 +81,11 @@ impl World {
         let (client, operator) = (app.client(), app.operator().await);
         let concert = client.concert(&operator, 1_000, 1, json!({"maxSeatsPerUser": 1_000})).await;
         let nothing = String::new;
-        let (ticket, reservation, payment) = (nothing(), nothing(), nothing());
+        let (ticket, reservation, payment, menu) = (nothing(), nothing(), nothing(), nothing());
         let owner = User::default();
         let app = app.clone();
-        let mut world = Self { app, client, concert, owner, ticket, reservation, payment, seats: (1..) };
+        let mut world =
+            Self { app, client, concert, owner, ticket, reservation, payment, menu, seats: (1..) };
         world.renew().await;
         world
     }
@@ -99,6 +104,13 @@ impl World {
         self.reservation = held.text_of("reservationId");
     }
 
+    /// A menu to be removed.
+    async fn new_menu(&mut self) {
+        let operator = self.app.operator().await;
+        let body = json!({"name": "m", "price": 1});
+        self.menu = self.client.post_as(&operator, "/v1/menus", body).await.expect(201).text_of("menuId");
+    }
+
     async fn actors(&self) -> [Option<User>; 6] {
         let app = &self.app;
         let other = app.account(Role::User).await;
@@ -109,6 +121,7 @@ impl World {
     fn url(&self, path: &str) -> String {
         let path = path.replace("{userId}", &self.owner.id).replace("{code}", "forbidden");
         let path = path.replace("{queueId}", &self.concert).replace("{concertId}", &self.concert);
+        let path = path.replace("{menuId}", &self.menu);
         let path = path.replace("{reservationId}", &self.reservation).replace("{paymentId}", &self.payment);
         if path.ends_with("/seats") { format!("{path}?date={}", day(1)) } else { path }
     }
@@ -172,6 +185,7 @@ async fn every_route_lets_in_whom_the_table_says_and_nobody_else() {
         for (route, expected) in MATRIX {
             let expected: Vec<char> = expected.chars().filter(|letter| *letter != ' ').collect();
             for (at, who) in world.actors().await.iter().enumerate() {
+                world.new_menu().await;
                 let answer = world.ask(route, who.as_ref()).await;
                 if verdict(&answer) != expected[at] {
                     let expected = expected[at];

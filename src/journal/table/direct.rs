@@ -16,16 +16,18 @@ pub async fn find(pool: &PgPool, op: Uuid) -> Result<Option<(String, serde_json:
     row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
-/// Records an operation.
+/// Records an operation. False when another instance has recorded it meanwhile: the transaction is to be
+/// given up then.
 pub async fn insert<T: Serialize>(
     pg: &mut PgConnection,
     op: Uuid,
     fingerprint: &str,
     status: i16,
     body: Json<&T>,
-) -> Result<(), Error> {
-    sqlx::query(
-        "insert into direct_requests (op, fingerprint, status, body) values ($1, $2, $3, to_jsonb($4))",
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "insert into direct_requests (op, fingerprint, status, body) values ($1, $2, $3, to_jsonb($4))
+         on conflict do nothing",
     )
     .bind(op)
     .bind(fingerprint)
@@ -33,5 +35,5 @@ pub async fn insert<T: Serialize>(
     .bind(serde_json::to_value(body.0).map_err(Error::internal)?)
     .execute(pg)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
