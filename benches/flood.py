@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,10 +33,13 @@ def flood(k6, demo, folder, poll):
     env |= {"SECONDS": str(figures.SECONDS + 3), "GOGC": "400"}
     before = hashed(demo["url"])
     offering = subprocess.Popen([*command], env={**os.environ, **env}, stdout=subprocess.DEVNULL)
-    time.sleep(2)
-    polls = poll()
-    if offering.wait() != 0:
-        sys.exit("k6 failed")
+    try:
+        time.sleep(2)
+        polls = poll()
+        if offering.wait() != 0:
+            sys.exit("k6 failed")
+    finally:
+        offering.kill()
     metrics = json.loads(summary.read_text())["metrics"]
     count = {name: metrics.get(f"sign_ins_{name}", {"count": 0})["count"] for name in ("hashed", "busy", "limited", "other")}
     return polls, {**count, "by the server": hashed(demo["url"]) - before, "rate": metrics["http_reqs"]["rate"]}
@@ -67,6 +71,8 @@ def measure(k6, binary, folder, root):
 
 def main():
     k6, binary = sys.argv[1:]
+    # Ended from outside, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="onrush-flood.") as folder:
         folder = Path(folder) / "demo"
         server = subprocess.Popen([binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder], stdout=subprocess.PIPE, text=True)

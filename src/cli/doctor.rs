@@ -11,8 +11,9 @@ pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
     let settings = target.settings()?;
     let mut findings = super::runtime(1)?.block_on(examine(&settings));
     findings.sort_by_key(|finding| finding.grade);
-    findings.iter().for_each(|finding| println!("{finding}"));
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
-    println!("doctor: {} to mend, {} to look at", count(Grade::Bad), count(Grade::Doubtful));
-    Ok(if count(Grade::Bad) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    told.push(format!("doctor: {} to mend, {} to look at\n", count(Grade::Bad), count(Grade::Doubtful)));
+    let printed = super::print(&told.join("\n"))?;
+    Ok(if count(Grade::Bad) == 0 { printed } else { ExitCode::FAILURE })
 }

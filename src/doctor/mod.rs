@@ -87,10 +87,14 @@ impl Report {
 pub async fn examine(settings: &Settings) -> Vec<Finding> {
     let (mut findings, config) = settings::examine(settings);
     let Some(config) = config else { return findings };
-    findings.extend(redis::examine(&config).await);
-    findings.extend(postgres::examine(&config).await);
+    let (of_postgres, deployment) = postgres::examine(&config).await;
+    findings.extend(redis::examine(&config, deployment).await);
+    findings.extend(of_postgres);
     findings
 }
+
+/// Whose data the database holds, and in how many shards.
+type Deployment = Option<(uuid::Uuid, u16)>;
 
 /// Beyond this two clocks do not agree.
 const CLOCK_DOUBTFUL_MS: i64 = 500;

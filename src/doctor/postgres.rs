@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use super::{Finding, Grade, Report, clocks, table};
+use super::{Deployment, Finding, Grade, Report, clocks, table};
 use crate::app::{MIGRATIONS, database_options};
 use crate::config::Config;
 use crate::error::Error;
@@ -16,7 +16,7 @@ const VERSION_MIN: u32 = 15;
 /// Connections of an instance besides its pool: the writer, and a command that looks.
 const OTHER_CONNECTIONS: u32 = 4;
 
-pub(super) async fn examine(config: &Config) -> Vec<Finding> {
+pub(super) async fn examine(config: &Config) -> (Vec<Finding>, Deployment) {
     let asked = async {
         let options = database_options(config).map_err(|error| format!("{error:#}"))?;
         let mut pg = options.connect().await.map_err(|error| error.to_string())?;
@@ -32,10 +32,10 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     };
     let mut report = Report::of("postgres");
     report.say(Grade::Bad, format!("cannot be asked: {why}; is ONRUSH_DATABASE_URL right, does it run?"));
-    report.findings
+    (report.findings, None)
 }
 
-async fn look(config: &Config, pg: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+async fn look(config: &Config, pg: &mut PgConnection) -> Result<(Vec<Finding>, Deployment), Error> {
     let mut findings = server(config, pg).await?;
     let mut report = Report::of("schema");
     let applied = table::migrations(pg).await?;
@@ -44,10 +44,20 @@ async fn look(config: &Config, pg: &mut PgConnection) -> Result<Vec<Finding>, Er
     let missing = missing.count();
     report.must(missing == 0, format!("{missing} steps are missing: run onrush migrate"));
     findings.extend(report.or_good(format!("{} steps, none missing", MIGRATIONS.iter().count())));
-    if missing == 0 {
-        findings.extend(shards(pg).await?);
+    if missing > 0 {
+        return Ok((findings, None));
     }
-    Ok(findings)
+    findings.extend(shards(pg).await?);
+    let known = table::identity(pg).await?;
+    let known = known.and_then(|(id, shards)| Some((id, u16::try_from(shards).ok()?)));
+    if let (Some((_, count)), Some(asked)) = (known, config.shards) {
+        let mut report = Report::of("ONRUSH_SHARDS");
+        report.must(count == asked, {
+            format!("is {asked}, and this deployment has {count} since its first start: leave it out")
+        });
+        findings.extend(report.or_good(format!("{count}")));
+    }
+    Ok((findings, known))
 }
 
 async fn server(config: &Config, pg: &mut PgConnection) -> Result<Vec<Finding>, Error> {

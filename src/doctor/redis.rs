@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Finding, Grade, Report, clocks};
+use super::{Deployment, Finding, Grade, Report, clocks};
 use crate::config::Config;
-use crate::redis::{Redis, Scripts, ServerReport};
+use crate::redis::{Redis, RedisError, Scripts, ServerReport, Shard, Space};
 
 /// A server that does not answer for so long is away.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -14,9 +14,18 @@ const VERSION_MIN: u32 = 7;
 /// Memory in use, of what is allowed, in percent.
 const MEMORY_DOUBTFUL_PERCENT: u64 = 75;
 
-pub(super) async fn examine(config: &Config) -> Vec<Finding> {
-    match tokio::time::timeout(ANSWER_MAX, ask(config)).await {
-        Ok(Ok(reports)) => reports.iter().flat_map(server).collect(),
+pub(super) async fn examine(config: &Config, deployment: Deployment) -> Vec<Finding> {
+    match tokio::time::timeout(ANSWER_MAX, ask(config, deployment)).await {
+        Ok(Ok((reports, other))) => {
+            let mut findings: Vec<Finding> = reports.iter().flat_map(server).collect();
+            let mut report = Report::of("redis");
+            report.must(other.is_none(), {
+                let other = other.unwrap_or_default();
+                format!("holds data of deployment {other}: use the Redis of this database, or an empty one")
+            });
+            findings.extend(report.findings);
+            findings
+        }
         Ok(Err(error)) => away(&error),
         Err(_) => away("it does not answer"),
     }
@@ -28,13 +37,26 @@ fn away(why: &str) -> Vec<Finding> {
     report.findings
 }
 
-async fn ask(config: &Config) -> Result<Vec<ServerReport>, String> {
+/// What each server says; and another deployment whose data are there under our prefix.
+async fn ask(config: &Config, deployment: Deployment) -> Result<(Vec<ServerReport>, Option<String>), String> {
     let scripts = Scripts::compose(&crate::scripts(), |_, text| text.to_owned())?;
     let redis = Redis::connect(&config.redis_url, Arc::new(scripts), false).await;
     let redis = redis.map_err(|error| error.to_string())?;
-    let reports = redis.reports().await;
+    let asked = async {
+        let reports = redis.reports().await?;
+        let Some((ours, shards)) = deployment else { return Ok((reports, None)) };
+        for shard in (0..shards).map(Shard) {
+            let meta = Space::new(config.prefix.clone(), shard, 0, 0).meta();
+            let found = redis.command("HGET", &[meta.as_str(), "deployment"]).await?.into_string();
+            if let Some(other) = found.filter(|found| *found != ours.to_string()) {
+                return Ok((reports, Some(other)));
+            }
+        }
+        Ok((reports, None))
+    };
+    let asked = asked.await;
     redis.close().await;
-    reports.map_err(|error| error.to_string())
+    asked.map_err(|error: RedisError| error.to_string())
 }
 
 fn server(told: &ServerReport) -> Vec<Finding> {
@@ -45,13 +67,14 @@ fn server(told: &ServerReport) -> Vec<Finding> {
     report.must(major >= VERSION_MIN, format!("is {version}; 7.0 or newer is needed"));
     let policy = told.info("maxmemory_policy");
     report.must(policy == "noeviction", {
-        format!("maxmemory-policy is {policy}: it may drop keys; CONFIG SET maxmemory-policy noeviction")
+        let then = "CONFIG SET maxmemory-policy noeviction, CONFIG REWRITE";
+        format!("maxmemory-policy is {policy}: it may drop keys; {then}")
     });
     report.should(told.info("aof_enabled") == "1", {
         "appendonly is no: each restart is a rebuild, and places whose tickets are not shown again are gone; \
-         CONFIG SET appendonly yes"
+         CONFIG SET appendonly yes, CONFIG REWRITE"
     });
-    let fsync = told.appendfsync.as_deref().unwrap_or("everysec");
+    let fsync = told.appendfsync.as_deref().unwrap_or("appendfsync is not told");
     report.should(fsync != "no", "appendfsync is no: a power failure loses half a minute; set everysec");
     let number = |name: &str| told.info(name).parse::<u64>().unwrap_or(0);
     let (used, max) = (number("used_memory"), number("maxmemory"));

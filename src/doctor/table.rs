@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -31,6 +32,12 @@ pub async fn migrations(pg: &mut PgConnection) -> Result<Option<Vec<i64>>, Error
     let applied =
         sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(pg).await?;
     Ok(Some(applied))
+}
+
+/// Whose data these are, and in how many shards; `None` before the first start.
+pub async fn identity(pg: &mut PgConnection) -> Result<Option<(Uuid, i32)>, Error> {
+    let row = sqlx::query("select deployment_id, shards from deployment").fetch_optional(pg).await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
 /// Shards by state; entries that were quarantined; accounts that are ADMIN's.

@@ -73,12 +73,12 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
-/// What is counted as one client: an IPv4 address, or the /64 that one IPv6 customer has all of.
+/// What is counted as one client: an IPv4 address, or the /56 that an IPv6 line commonly has all of.
 pub fn counted(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            Ipv6Addr::new(a, b, c, d & 0xff00, 0, 0, 0, 0).into()
         }
         v4 => v4,
     }
@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn one_customers_addresses_are_one_client() {
         let of = |text: &str| counted(text.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:12:3:4:5:6"), "2001:db8:1::");
+        assert_eq!(of("2001:db8:1:1ff:3:4:5:6"), "2001:db8:1:100::");
         assert_eq!(of("::ffff:1.2.3.4"), "1.2.3.4");
     }
 }

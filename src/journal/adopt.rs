@@ -103,6 +103,7 @@ pub async fn accept_redis(
         all.push(read(journal, deployment, *shard).await?);
     }
     let mut tx = pool.begin().await?;
+    let mut acts = Vec::new();
     for kept in &all {
         if !cursor::accept(&mut tx, kept.space.shard, kept.space.epoch).await? {
             return Err(Error::unavailable(format_args!(
@@ -115,8 +116,9 @@ pub async fn accept_redis(
         payments::table::adopt(&mut tx, kept, shard_of).await?;
         seats::table::adopt(&mut tx, kept).await?;
         queue::table::adopt(&mut tx, kept).await?;
-        adopt_operations(&mut tx, kept).await?;
+        acts.extend(adopt_operations(&mut tx, kept).await?);
     }
+    adopt_acts(&mut tx, acts).await?;
     // What was decided about a user's points may stand in another shard.
     for kept in &all {
         wallet::table::adopt(&mut tx, kept).await?;
@@ -171,8 +173,8 @@ async fn read(journal: &Journal, deployment: Uuid, shard: Shard) -> Result<Kept,
     Ok(Kept { space, now_ms: standing.now_ms, last: standing.last, contents })
 }
 
-/// What operations came to lately, so that their keys are known.
-async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
+/// What operations came to lately, so that their keys are known: those that the backup lacks.
+async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<Vec<Entry>, Error> {
     let mut lately = Vec::new();
     for (name, record) in kept.hash::<String, String>(&store::ops(&kept.space))? {
         let (op, step) = name.split_once('.').ok_or_else(|| bad(&name))?;
@@ -180,12 +182,19 @@ async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<(), Erro
     }
     let ops: Vec<OpStep> = lately.iter().map(|entry| entry.op).collect();
     let known = recall::receipts(&mut *pg, &ops).await?;
-    let new: Vec<&Entry> =
-        lately.iter().zip(known).filter(|(_, known)| known.is_none()).map(|(entry, _)| entry).collect();
-    entries::insert_operations(&mut *pg, &new).await?;
-    entries::insert_entries(&mut *pg, &new).await?;
+    let new = lately.into_iter().zip(known).filter(|(_, known)| known.is_none());
+    let new: Vec<Entry> = new.map(|(entry, _)| entry).collect();
+    let borrowed: Vec<&Entry> = new.iter().collect();
+    entries::insert_operations(&mut *pg, &borrowed).await?;
+    entries::insert_entries(pg, &borrowed).await?;
+    Ok(new)
+}
+
+/// Acts among them, of all shards, in the order in which they were done.
+async fn adopt_acts(pg: &mut PgConnection, mut entries: Vec<Entry>) -> Result<(), Error> {
+    entries.sort_by_key(|entry| (entry.at_ms, entry.receipt.shard, entry.receipt.seq));
     let mut acts = audit::table::Changes::default();
-    for entry in new {
+    for entry in &entries {
         if let Some(acted) = entry.facts.find().map_err(Error::internal)? {
             acts.fold(entry, acted).map_err(Error::internal)?;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::model::{HealthView, Readiness, SetHealth};
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::audit;
 use crate::audit::model::Act;
 use crate::error::Error;
@@ -20,7 +20,13 @@ const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// How the instance stands. Whoever asks at the same time, or a moment later, is told the same: probes are
 /// not counted, and must not cost more than one.
-pub async fn readiness(app: &App) -> Readiness {
+pub async fn readiness(app: &AppState) -> Result<Readiness, Error> {
+    // A probe that gives up does not make the next one begin again.
+    let looking = app.clone();
+    app.tasks.spawn(async move { look_once(&looking).await }).await.map_err(Error::internal)
+}
+
+async fn look_once(app: &App) -> Readiness {
     let mut last = app.readiness.lock().await;
     if let Some((at, known)) = &*last
         && at.elapsed() < KNOWN_MAX

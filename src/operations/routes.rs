@@ -20,9 +20,9 @@ pub async fn livez() -> &'static str {
     "ok"
 }
 
-pub async fn readyz(State(app): State<AppState>) -> Response {
-    let readiness = ops::readiness(&app).await;
-    told(readiness.ready, Json(readiness))
+pub async fn readyz(State(app): State<AppState>) -> Result<Response, Error> {
+    let readiness = ops::readiness(&app).await?;
+    Ok(told(readiness.ready, Json(readiness)))
 }
 
 pub async fn health(State(app): State<AppState>) -> Response {

@@ -83,8 +83,26 @@ async fn servers_that_are_away_and_a_schema_that_is_not_there_are_named() {
         assert!(told.contains("cannot be asked") && told.contains("ONRUSH_DATABASE_URL"), "{told}");
         let told = run("ONRUSH_DATABASE_URL", &format!("{}x", app.config.database_url));
         assert!(told.contains("run onrush migrate"), "{told}");
+        let told = run("ONRUSH_SHARDS", "7");
+        assert!(told.contains("MEND  ONRUSH_SHARDS"), "{told}");
         let told = run("ONRUSH_TICK_MS", "1");
         assert!(told.contains("MEND  settings") && told.contains("ONRUSH_TICK_MS"), "{told}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_redis_of_another_deployment_is_named() {
+    with_app(async |app| {
+        with_app(async |other| {
+            let mut command = Program::command(&["doctor"]);
+            program_settings(&mut command, &app).env("ONRUSH_DATABASE_URL", &other.config.database_url);
+            let told = text(&command.output().unwrap());
+            let found =
+                told.lines().any(|line| line.starts_with("MEND  redis") && line.contains("deployment"));
+            assert!(found, "{told}");
+        })
+        .await;
     })
     .await;
 }

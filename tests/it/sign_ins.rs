@@ -110,6 +110,7 @@ async fn an_account_that_many_addresses_guess_at_waits_a_little() {
 async fn an_address_that_guesses_at_many_accounts_waits_a_little() {
     with_apps(throttled(&["--sign-in-failures-address", "4"]), async |app| {
         sign_up(&app, "ann@x.test").await;
+        sign_up(&app, "ben@x.test").await;
         for at in 0..4 {
             let client = app.client_of(at % 2);
             wrong(&client, &format!("{at}@x.test"), "1.1.1.1").await.expect(401);
@@ -118,9 +119,28 @@ async fn an_address_that_guesses_at_many_accounts_waits_a_little() {
                 right(&client, "ann@x.test", "1.1.1.1").await.expect(200);
             }
         }
-        right(&app.client(), "ann@x.test", "1.1.1.1").await.refused(429, "rate_limited");
+        right(&app.client(), "ben@x.test", "1.1.1.1").await.refused(429, "rate_limited");
         // Being refused there was no failure of the account's.
-        right(&app.client(), "ann@x.test", "2.2.2.2").await.expect(200);
+        right(&app.client(), "ben@x.test", "2.2.2.2").await.expect(200);
+    })
+    .await;
+}
+
+/// Nobody can shut another out by failing: who has signed in from an address before is not kept waiting
+/// there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_known_at_an_address_is_not_kept_waiting_by_others() {
+    let few = ["--sign-in-failures-account", "2", "--sign-in-failures-address", "2"];
+    with_apps(throttled(&few), async |app| {
+        sign_up(&app, "ann@x.test").await;
+        right(&app.client(), "ann@x.test", "1.1.1.1").await.expect(200);
+        for at in 0..2 {
+            wrong(&app.client(), "ann@x.test", &format!("3.3.3.{at}")).await.expect(401);
+            wrong(&app.client(), &format!("{at}@x.test"), "1.1.1.1").await.expect(401);
+        }
+        right(&app.client(), "ann@x.test", "2.2.2.2").await.refused(429, "rate_limited");
+        wrong(&app.client(), "2@x.test", "1.1.1.1").await.refused(429, "rate_limited");
+        right(&app.client_of(1), "ann@x.test", "1.1.1.1").await.expect(200);
     })
     .await;
 }
@@ -131,14 +151,17 @@ async fn a_sign_in_that_nobody_waits_for_is_no_failure() {
     with_apps(throttled(&["--sign-in-failures", "2"]), async |app| {
         sign_up(&app, "ann@x.test").await;
         let (client, body) = (app.client(), json!({"email": "ann@x.test", "password": "correct horse"}));
-        for _ in 0..6 {
+        for at in 0..12 {
             let request = client.request(Method::POST, "/v1/auth/login").json(&body).send();
-            drop(tokio::time::timeout(Duration::from_millis(2), request).await);
+            drop(tokio::time::timeout(Duration::from_millis(at), request).await);
         }
-        crate::harness::eventually("the account can be tried", || async {
-            right(&client, "ann@x.test", "127.0.0.1").await.status == 200
+        let count = "return #redis.call('KEYS', ARGV[1])";
+        let pattern = format!("{}:*:failures", app.config.prefix);
+        crate::harness::eventually("every try is settled", || async {
+            app.redis_everywhere(count, &pattern).await == 0
         })
         .await;
+        right(&client, "ann@x.test", "127.0.0.1").await.expect(200);
     })
     .await;
 }

@@ -151,7 +151,7 @@ async fn serve(
 /// Waits until the service is ready, loads the data that are missing, and tells where everything is.
 async fn prepare(app: AppState, url: String, supervisor: &Supervisor) -> anyhow::Result<()> {
     let ready = async {
-        while !operations::ops::readiness(&app).await.ready {
+        while !operations::ops::readiness(&app).await.is_ok_and(|readiness| readiness.ready) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

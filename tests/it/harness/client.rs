@@ -255,7 +255,10 @@ impl Client {
 }
 
 async fn whole(request: RequestBuilder) -> Option<(u16, String)> {
-    let answer = request.send().await.ok()?;
+    let (http, request) = request.build_split();
+    let request = request.unwrap();
+    secrets::sent(&request);
+    let answer = http.execute(request).await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }
 

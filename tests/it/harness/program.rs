@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use super::{TestApp, secrets};
 
 /// A running `onrush`.
 pub struct Program {
     child: Child,
+    log: Option<JoinHandle<()>>,
 }
 
 impl Program {
@@ -23,7 +25,7 @@ impl Program {
 
     /// Starts it; standard error is where the command says.
     pub fn spawn(mut command: Command) -> Self {
-        Self { child: command.stdout(Stdio::null()).spawn().expect("the program starts") }
+        Self { child: command.stdout(Stdio::null()).spawn().expect("the program starts"), log: None }
     }
 
     /// Runs to the end.
@@ -35,9 +37,9 @@ impl Program {
     pub fn serve(app: &TestApp, port: u16) -> Self {
         let mut command = Self::command(&["serve"]);
         settings(&mut command, app).env("ONRUSH_LISTEN", format!("127.0.0.1:{port}"));
-        command.env("ONRUSH_LOG", "debug").stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
         let mut program = Self::spawn(command);
-        program.child.stderr.take().into_iter().for_each(secrets::listen_to);
+        program.log = program.child.stderr.take().map(secrets::listen_to);
         program
     }
 
@@ -45,12 +47,12 @@ impl Program {
     pub fn until(mut command: Command, begins: &str) -> (Self, String) {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        child.stderr.take().into_iter().for_each(secrets::listen_to);
+        let log = child.stderr.take().map(secrets::listen_to);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let found = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(begins));
         // What follows is read and dropped, so that the program never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        (Self { child }, found.unwrap_or_else(|| panic!("the program ended without {begins:?}")))
+        (Self { child, log }, found.unwrap_or_else(|| panic!("the program ended without {begins:?}")))
     }
 
     pub fn pid(&self) -> u32 {
@@ -81,6 +83,7 @@ impl Program {
     fn ended_by(mut self, signal: &str) -> Option<i32> {
         onrush::servers::signal(self.child.id(), signal);
         let code = self.child.wait().unwrap().code();
+        self.log.take().into_iter().for_each(|log| log.join().unwrap());
         secrets::assert_none_logged();
         code
     }

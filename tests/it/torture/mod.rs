@@ -105,6 +105,8 @@ async fn end(torture: &Torture, target: &Arc<Target>, pool: &PgPool) -> Vec<Stri
     {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let told = torture.logs().contains("eyJ");
+    assert!(!told, "an access token was logged");
     let verified = torture.command(&["verify"], 0).output().unwrap();
     if !verified.status.success() {
         wrong.push(String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned());

@@ -114,6 +114,11 @@ impl Torture {
         self.folder.path().join(format!("instance-{at}.log"))
     }
 
+    /// All that instances have logged.
+    pub fn logs(&self) -> String {
+        (0..self.ports.len()).map(|at| std::fs::read_to_string(self.log(at)).unwrap_or_default()).collect()
+    }
+
     fn spawn(&self, at: usize) -> Program {
         let mut command = self.command(&["serve"], at);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(at)).unwrap();
