@@ -1,10 +1,12 @@
 """Measures Onrush on this machine and prints a table (see README.md beside this file)."""
 
+import contextlib
 import http.client
 import json
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -173,19 +175,27 @@ def measure(k6_binary, binary, folder, root):
     return {name: median(found) for name, found in runs.items()}
 
 
-def main():
-    k6_binary, binary = sys.argv[1:]
+@contextlib.contextmanager
+def running(binary):
+    """A demo on free ports while the block runs: its folder and its pid. It ends with us, also from outside."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="onrush-bench.") as folder:
         folder = Path(folder) / "demo"
         server = subprocess.Popen([binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder], stdout=subprocess.PIPE, text=True)
         try:
             if not any(line.startswith("ready ") for line in server.stdout):
                 sys.exit("the server does not start")
-            figures = measure(k6_binary, binary, folder, server.pid)
-            subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
+            yield folder, server.pid
         finally:
             server.terminate()
             server.wait()
+
+
+def main():
+    k6_binary, binary = sys.argv[1:]
+    with running(binary) as (folder, pid):
+        figures = measure(k6_binary, binary, folder, pid)
+        subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
     floor = figures["`GET /livez`"]["rate"]
     processor = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     print(f"{os.cpu_count()} cores ({processor}), shared by the load, the service, Redis and Postgres; {ROUNDS} rounds of {SECONDS} s\n")

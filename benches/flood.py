@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from pathlib import Path
 
 import figures
 
@@ -71,18 +68,8 @@ def measure(k6, binary, folder, root):
 
 def main():
     k6, binary = sys.argv[1:]
-    # Ended from outside, it ends what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="onrush-flood.") as folder:
-        folder = Path(folder) / "demo"
-        server = subprocess.Popen([binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder], stdout=subprocess.PIPE, text=True)
-        try:
-            if not any(line.startswith("ready ") for line in server.stdout):
-                sys.exit("the server does not start")
-            alone, during, sign_ins = measure(k6, binary, folder, server.pid)
-        finally:
-            server.terminate()
-            server.wait()
+    with figures.running(binary) as (folder, pid):
+        alone, during, sign_ins = measure(k6, binary, folder, pid)
     print("| polls | a second | p50 ms | p99 ms |\n| --- | ---: | ---: | ---: |")
     for name, run in (("alone", alone), (f"while {RATE} sign-ins a second are offered", during)):
         print(f"| {name} | {run['rate']:,.0f} | {run['p50']:.2f} | {run['p99']:.2f} |")

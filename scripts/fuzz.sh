@@ -5,7 +5,7 @@
 #   scripts/fuzz.sh [seconds each]     ONRUSH names a binary to use instead of a release build.
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-seconds=${1:-35}
+seconds=${1:-40}
 need python3 have python3
 need python3-venv python3 -c 'import ensurepip'
 need_build_and_servers

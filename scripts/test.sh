@@ -56,7 +56,7 @@ export ONRUSH_JWT_SECRET=only-to-check-the-file POSTGRES_PASSWORD=check
 compose -f docker-compose.yml config >/dev/null
 unset ONRUSH_JWT_SECRET POSTGRES_PASSWORD
 
-ONRUSH="$onrush" scripts/fuzz.sh 35
+ONRUSH="$onrush" scripts/fuzz.sh 40
 
 say "load, smoke"
 ONRUSH="$onrush" scripts/load.sh smoke

@@ -182,6 +182,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_hashes_comes_last() {
+        let passwords = Passwords::new(4, 4, false).unwrap();
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let theirs = passwords.wait_for(passwords.place(None).unwrap(), niceness).await.unwrap();
+        assert_eq!((theirs, niceness()), (NICENESS, 0), "the threads', and not the process's");
+    }
+
+    #[tokio::test]
     async fn a_panic_ends_no_thread_and_who_went_away_is_not_hashed() {
         let passwords = Passwords::new(4, 4, false).unwrap();
         for _ in 0..threads() + 1 {

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::store::{self, Attempt, Settle};
@@ -96,18 +97,18 @@ impl SignIn {
 
     /// The password was right.
     pub async fn succeeded(mut self) {
-        self.end(Outcome::Succeeded).await;
+        drop(self.end(Outcome::Succeeded).await);
     }
 
     /// It was not, or there is no such account.
     pub async fn failed(mut self) {
-        self.end(Outcome::Failed).await;
+        drop(self.end(Outcome::Failed).await);
     }
 
     /// Goes on when nobody waits for it any more.
-    async fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Outcome) -> JoinHandle<()> {
         let (app, tried) = (self.app.clone(), std::mem::take(&mut self.tried));
-        drop(self.app.tasks.spawn(async move { settle(&app, tried, outcome).await }).await);
+        self.app.tasks.spawn(async move { settle(&app, tried, outcome).await })
     }
 }
 
@@ -128,9 +129,8 @@ fn named(name: &str) -> Uuid {
 
 impl Drop for SignIn {
     fn drop(&mut self) {
-        let (app, tried) = (self.app.clone(), std::mem::take(&mut self.tried));
-        if !tried.is_empty() {
-            self.app.tasks.spawn(async move { settle(&app, tried, Outcome::Untried).await });
+        if !self.tried.is_empty() {
+            drop(self.end(Outcome::Untried));
         }
     }
 }

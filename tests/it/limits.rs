@@ -134,6 +134,22 @@ async fn heads_paths_and_bodies_have_a_limit_in_size_and_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_takes_too_long_is_given_up_and_the_key_tells_what_became_of_it() {
+    with_apps(limits(&["--request-timeout-seconds", "1"]), async |app| {
+        let (client, user) = (app.client(), app.user(0).await);
+        let lock = app.hold_up_postgres().await;
+        client.charge(&user, 5, "slow").await.refused_later(504, "outcome_unknown");
+        drop(lock);
+        crate::harness::eventually("the key tells", || async {
+            client.charge(&user, 5, "slow").await.status == 201
+        })
+        .await;
+        assert_eq!(client.balance(&user).await, 5);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_cannot_take_every_connection() {
     let args = ["--connections-address-max", "3", "--head-timeout-seconds", "30"];
     with_apps(limits(&args), async |app| {
