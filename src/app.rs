@@ -30,10 +30,12 @@ use crate::http::shares::Shares;
 use crate::ids::{InstanceId, QueueId, UserId};
 use crate::journal::table::cursor;
 use crate::journal::{Journal, Limits, Shards};
+use crate::menus::board::Board;
 use crate::operations::model::Readiness;
 use crate::payments::recovery::Driven;
 use crate::queue::tick::Presence;
 use crate::queue::ticket::Tickets;
+use crate::ranking;
 use crate::redis::{Redis, Scripts};
 use crate::sabotage::Defence;
 use crate::{metrics, router, schedule, scripts};
@@ -108,6 +110,12 @@ pub struct App {
     pub passwords: Passwords,
     /// Concerts and shows, remembered.
     pub catalog: Catalog,
+    /// Menus, remembered.
+    pub board: Board,
+    /// The last answer about what is ordered most.
+    pub popular: ranking::ops::Kept,
+    /// Hours that are taken out of the ranking.
+    pub subtracted: ranking::tick::Subtracted,
     /// Who polled.
     pub presence: Presence,
     /// Payments that run here.
@@ -158,6 +166,8 @@ impl App {
         let signing = SigningKeys::open(pool.clone(), &config.derive_bytes("signing keys")).await?;
         let sessions = Sessions::default();
         sessions.refresh(&pool, config.access_token).await?;
+        let board = Board::default();
+        board.refresh(&pool).await?;
         let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);
         if let Some(other) = journal.foreign(deployment).await? {
             bail!(
@@ -182,6 +192,9 @@ impl App {
                 config.limits.rates.is_some(),
             )?,
             catalog: Catalog::default(),
+            board,
+            popular: ranking::ops::Kept::default(),
+            subtracted: ranking::tick::Subtracted::default(),
             presence: Presence::default(),
             driven: Driven::default(),
             readiness: tokio::sync::Mutex::default(),

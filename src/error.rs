@@ -76,7 +76,8 @@ codes! {
         "There is no reservation with this id that you may see.";
     PaymentNotFound "payment_not_found" 404 "No such payment"
         "There is no payment with this id that you may see.";
-    MenuNotFound "menu_not_found" 404 "No such menu" "There is nothing on the menu with this id.";
+    MenuNotFound "menu_not_found" 404 "No such menu" "Nothing on the menu has this id.";
+    OrderNotFound "order_not_found" 404 "No such order" "There is no order with this id that you may see.";
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed"
         "The path exists, but not with this method; `Allow` lists those that do.";
     EmailTaken "email_taken" 409 "E-mail is taken" "An account with this e-mail exists. Sign in instead.";

@@ -72,6 +72,8 @@ id! {
     TransactionId,
     /// A thing on the menu.
     MenuId,
+    /// An order.
+    OrderId,
     /// One running server process.
     InstanceId,
 }
@@ -117,6 +119,11 @@ impl Points {
     /// `None` when the product leaves the range of points.
     pub fn times(self, count: usize) -> Option<Self> {
         self.0.checked_mul(i64::try_from(count).ok()?).and_then(Self::new)
+    }
+
+    /// `None` when the sum leaves the range of points.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(Self::new)
     }
 }
 

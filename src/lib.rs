@@ -18,9 +18,9 @@
 //! remembers. None does another's work. To add a feature, copy `seats`.
 //!
 //! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds;
-//! a user with his points. The shard is the hash tag of each of its keys and the epoch stands in the name
-//! (`onrush:{s07}:5:journal`), so one script touches one slot of a cluster, and a write of an older epoch
-//! lands on keys that nobody reads.
+//! a user with his points, his orders and what they count in the ranking. The shard is the hash tag of each
+//! of its keys and the epoch stands in the name (`onrush:{s07}:5:journal`), so one script touches one slot
+//! of a cluster, and a write of an older epoch lands on keys that nobody reads.
 //!
 //! **Scripts** say in their header what they are called with, what they return and which facts they journal;
 //! `contract` compares that with this crate. After the checks the journal entry is the first of all writes
@@ -129,7 +129,7 @@
 //! | `redis` | the only place that names the Redis client: servers, keys, scripts |
 //! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |
-//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` | features |
+//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` `orders` `ranking` | features |
 //! | `operations` | what operators, load balancers and Prometheus ask |
 //! | [`sabotage`] | what negative controls take out; empty in a plain build |
 //! | [`servers`] | Redis and Postgres as children, for the demo and the tests |
@@ -156,8 +156,10 @@ mod journal;
 mod menus;
 mod metrics;
 mod operations;
+mod orders;
 mod payments;
 mod queue;
+mod ranking;
 mod redis;
 mod router;
 pub mod sabotage;
@@ -180,6 +182,8 @@ fn scripts() -> Vec<&'static redis::Source> {
         concerts::store::SCRIPTS,
         seats::store::SCRIPTS,
         payments::store::SCRIPTS,
+        orders::store::SCRIPTS,
+        ranking::store::SCRIPTS,
     ] {
         all.extend(feature);
     }

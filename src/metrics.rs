@@ -36,6 +36,8 @@ const SALES: &str = "onrush_seat_sales_total";
 const POINTS: &str = "onrush_points_charged_total";
 const PAYMENTS_REFUSED: &str = "onrush_payments_refused_total";
 const PAYMENTS_RECOVERED: &str = "onrush_payments_recovered_total";
+const ORDERS: &str = "onrush_orders_total";
+const ORDER_POINTS: &str = "onrush_order_points_total";
 const LIMITED: &str = "onrush_rate_limited_total";
 const HASHED: &str = "onrush_passwords_hashed_total";
 const UP: &str = "onrush_server_up";
@@ -97,6 +99,8 @@ fn describe() {
     describe_counter!(POINTS, "Points charged");
     describe_counter!(PAYMENTS_REFUSED, "Payments that the seats' shard refused, by code");
     describe_counter!(PAYMENTS_RECOVERED, "Payments that recovery finished, by outcome");
+    describe_counter!(ORDERS, "Orders placed");
+    describe_counter!(ORDER_POINTS, "Points that orders took");
     describe_counter!(LIMITED, "Requests refused as rate_limited, by class");
     describe_counter!(HASHED, "Passwords hashed");
     describe_gauge!(UP, "1 while the server answers, by server");
@@ -197,6 +201,12 @@ pub fn payment_refused(code: &str) {
 /// Recovery finished a payment.
 pub fn payment_recovered(outcome: &'static str) {
     counter!(PAYMENTS_RECOVERED, "outcome" => outcome).increment(1);
+}
+
+/// An order was placed.
+pub fn ordered(points: i64) {
+    counter!(ORDERS).increment(1);
+    counter!(ORDER_POINTS).increment(points.unsigned_abs());
 }
 
 /// A client was refused because he asks too often.

@@ -15,7 +15,7 @@ use crate::http::limits::Class;
 use crate::http::page::Page;
 use crate::http::{body, layers, problem};
 use crate::operations::model::{HealthView, Readiness, SetHealth};
-use crate::{accounts, audit, concerts, menus, operations, payments, queue, seats, wallet};
+use crate::{accounts, audit, concerts, menus, operations, orders, payments, queue, ranking, seats, wallet};
 
 /// The table of routes.
 pub fn api() -> Api {
@@ -25,6 +25,7 @@ pub fn api() -> Api {
     let api = concerts_api(api);
     let api = reservations_api(api);
     let api = menus_api(api);
+    let api = orders_api(api);
     operations_api(api)
 }
 
@@ -244,6 +245,29 @@ fn menus_api(api: Api) -> Api {
             delete(Operators, "/v1/menus/{menuId}", "Take it off the menu", handlers::remove)
                 .answers_nothing(204)
                 .refuses(&[MenuNotFound]),
+            get(Anyone, "/v1/menus/popular", "What is ordered most, of seven days", ranking::routes::popular)
+                .answers::<ranking::model::Popular>(200),
+        ],
+    )
+}
+
+fn orders_api(api: Api) -> Api {
+    use orders::model::{Order, OrderRequest};
+    use orders::routes as handlers;
+    api.section(
+        "Orders",
+        [
+            post(SignedIn, "/v1/orders", "Order from the menu, paid with points", handlers::place)
+                .needs_key()
+                .takes::<OrderRequest>()
+                .answers::<Order>(201)
+                .refuses(&[MenuNotFound, BalanceInsufficient]),
+            get(SignedIn, "/v1/orders", "List one's orders; an operator sees all", handlers::list)
+                .paged()
+                .answers::<Page<Order>>(200),
+            get(SignedIn, "/v1/orders/{orderId}", "An order", handlers::get)
+                .answers::<Order>(200)
+                .refuses(&[OrderNotFound]),
         ],
     )
 }

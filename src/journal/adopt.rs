@@ -24,7 +24,7 @@ use crate::audit;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::redis::{Key, ScanPlace, Shard, Space, keys};
-use crate::{concerts, payments, queue, seats, wallet};
+use crate::{concerts, orders, payments, queue, ranking, seats, wallet};
 
 /// How long one key may take to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,7 +116,10 @@ pub async fn accept_redis(
         payments::table::adopt(&mut tx, kept, shard_of).await?;
         seats::table::adopt(&mut tx, kept).await?;
         queue::table::adopt(&mut tx, kept).await?;
-        acts.extend(adopt_operations(&mut tx, kept).await?);
+        let lately = adopt_operations(&mut tx, kept).await?;
+        orders::table::adopt(&mut tx, &lately).await?;
+        ranking::table::adopt(&mut tx, kept).await?;
+        acts.extend(lately);
     }
     adopt_acts(&mut tx, acts).await?;
     // What was decided about a user's points may stand in another shard.
@@ -208,6 +211,7 @@ async fn compared(pg: &mut PgConnection, kept: &Kept) -> Result<Differences, Err
     rebuild::load_features(pg, &mut loader, kept.now_ms, true).await?;
     let mut expected = loader.contents();
     wallet::verify::apply_soft(pg, &mut expected, &kept.contents, &kept.space).await?;
+    ranking::verify::apply_soft(pg, &mut expected, &kept.contents, &kept.space, kept.now_ms).await?;
     let mut differences = compare(&expected, &kept.contents);
     differences.extend(books(pg, kept.space.shard).await?);
     Ok(differences)

@@ -7,7 +7,8 @@ use super::entry::{BadEntry, Entry};
 use super::event::Event;
 use crate::audit::event::AuditEvent;
 use crate::error::Error;
-use crate::{audit, concerts, payments, queue, seats, wallet};
+use crate::orders::event::OrderEvent;
+use crate::{audit, concerts, orders, payments, queue, ranking, seats, wallet};
 
 /// The changes of one round.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub struct Changes {
     concerts: concerts::table::Changes,
     seats: seats::table::Changes,
     payments: payments::table::Changes,
+    orders: orders::table::Changes,
+    ranking: ranking::table::Changes,
     audit: audit::table::Changes,
 }
 
@@ -30,6 +33,11 @@ impl Changes {
                     Event::Journal(_) => {}
                     Event::Audit(AuditEvent::Acted(acted)) => changes.audit.fold(entry, acted)?,
                     Event::Wallet(event) => changes.wallet.fold(entry, event),
+                    Event::Order(OrderEvent::OrderPlaced(fact)) => {
+                        changes.wallet.spend(entry, &fact);
+                        changes.ranking.fold(entry, &fact);
+                        changes.orders.fold(entry, fact);
+                    }
                     Event::Queue(event) => changes.queue.fold(entry, event),
                     Event::Concert(event) => changes.concerts.fold(entry, event),
                     Event::Seat(event) => changes.seats.fold(entry, event),
@@ -52,6 +60,8 @@ impl Changes {
         self.queue.apply(pg).await?;
         self.seats.apply(pg).await?;
         self.payments.apply(pg).await?;
+        self.orders.apply(pg).await?;
+        self.ranking.apply(pg).await?;
         self.audit.apply(pg).await
     }
 }

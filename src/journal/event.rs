@@ -4,6 +4,7 @@ use super::facts::{Text, events};
 use crate::audit::event::AuditEvent;
 use crate::concerts::event::ConcertEvent;
 use crate::ids::UserId;
+use crate::orders::event::OrderEvent;
 use crate::payments::event::PaymentEvent;
 use crate::queue::event::QueueEvent;
 use crate::seats::event::SeatEvent;
@@ -64,6 +65,7 @@ union!(
     Concert(ConcertEvent),
     Seat(SeatEvent),
     Payment(PaymentEvent),
+    Order(OrderEvent),
     Audit(AuditEvent),
 );
 

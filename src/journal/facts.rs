@@ -36,6 +36,7 @@ fields_by_parsing!(
     ReservationId,
     PaymentId,
     TransactionId,
+    OrderId,
     Points,
     Text,
 );

@@ -151,6 +151,7 @@ pub async fn load_features(
     crate::concerts::table::load(pg, loader).await?;
     crate::seats::table::load(pg, loader).await?;
     crate::payments::table::load(pg, loader).await?;
+    crate::ranking::table::load(pg, loader, now_ms).await?;
     crate::queue::table::load(pg, loader, now_ms, tidy).await
 }
 

@@ -91,6 +91,7 @@ async fn expected(
     if let Some(found) = at {
         crate::queue::verify::apply_soft(&mut contents, &found.contents, &queues, space);
         crate::wallet::verify::apply_soft(&mut tx, &mut contents, &found.contents, space).await?;
+        crate::ranking::verify::apply_soft(&mut tx, &mut contents, &found.contents, space, now_ms).await?;
         own.extend(books(&mut tx, space.shard).await?);
     }
     tx.rollback().await?;
@@ -102,6 +103,8 @@ pub async fn books(pg: &mut PgConnection, shard: Shard) -> Result<Differences, E
     let mut differences = crate::wallet::verify::differences(pg, shard).await?;
     differences.extend(crate::seats::verify::differences(pg, shard).await?);
     differences.extend(crate::payments::verify::differences(pg, shard).await?);
+    differences.extend(crate::orders::verify::differences(pg, shard).await?);
+    differences.extend(crate::ranking::verify::differences(pg, shard).await?);
     Ok(differences)
 }
 

@@ -86,7 +86,9 @@ async fn write(
             Ok(after)
         })
     });
-    once.await
+    let done = once.await;
+    app.board.changed(&app.pool).await;
+    done
 }
 
 fn found<T>(changed: Option<(Menu, T)>) -> Result<(Option<Menu>, T), Error> {

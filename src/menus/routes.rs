@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::model::{Menu, MenuBody};
-use super::{ops, table};
+use super::ops;
 use crate::app::AppState;
 use crate::error::{Code, Error};
 use crate::http::answer::Answer;
@@ -16,7 +16,8 @@ use crate::http::path::PathId;
 use crate::ids::MenuId;
 
 pub async fn list(State(app): State<AppState>, page: PageRequest) -> Result<Json<Page<Menu>>, Error> {
-    table::page(&app.pool, &page).await.map(Json)
+    app.board.fresh(&app.pool).await?;
+    app.board.page(&page).map(Json)
 }
 
 pub async fn create(

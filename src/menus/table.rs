@@ -3,22 +3,23 @@
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
-use uuid::Uuid;
 
 use super::model::Menu;
 use crate::error::Error;
-use crate::http::page::{Page, PageRequest};
 use crate::ids::{MenuId, Points};
 
 /// Adds a menu: when.
 pub async fn insert(pg: &mut PgConnection, menu: &Menu) -> Result<DateTime<Utc>, Error> {
-    let row =
-        sqlx::query("insert into menus (menu_id, name, price) values ($1, $2, $3) returning changed_at")
-            .bind(menu.menu_id)
-            .bind(&menu.name)
-            .bind(menu.price)
-            .fetch_one(pg)
-            .await?;
+    take_turn(pg).await?;
+    let row = sqlx::query(
+        "insert into menus (menu_id, name, price, changed_at) values ($1, $2, $3, clock_timestamp())
+         returning changed_at",
+    )
+    .bind(menu.menu_id)
+    .bind(&menu.name)
+    .bind(menu.price)
+    .fetch_one(pg)
+    .await?;
     Ok(row.try_get(0)?)
 }
 
@@ -50,13 +51,18 @@ pub async fn remove(pg: &mut PgConnection, id: MenuId) -> Result<Option<(Menu, D
     Ok(Some((before, row.try_get(0)?)))
 }
 
+/// One change at a time, until the transaction ends: the order of `changed_at` is that of the commits.
+async fn take_turn(pg: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("lock table menus in share row exclusive mode").execute(pg).await?;
+    Ok(())
+}
+
 async fn lock(pg: &mut PgConnection, id: MenuId) -> Result<Option<Menu>, Error> {
-    let row = sqlx::query(
-        "select menu_id, name, price from menus where menu_id = $1 and deleted_at is null for update",
-    )
-    .bind(id)
-    .fetch_optional(pg)
-    .await?;
+    take_turn(pg).await?;
+    let row = sqlx::query("select menu_id, name, price from menus where menu_id = $1 and deleted_at is null")
+        .bind(id)
+        .fetch_optional(pg)
+        .await?;
     row.as_ref().map(menu).transpose()
 }
 
@@ -65,17 +71,21 @@ pub async fn is_any(pool: &PgPool) -> Result<bool, Error> {
     Ok(sqlx::query("select exists (select from menus)").fetch_one(pool).await?.try_get(0)?)
 }
 
-/// A page of menus, newest first.
-pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Menu>, Error> {
+/// What changed at `newest` or later, in that order: the menu, whether it was taken off, when. Without
+/// `newest` all that is on the menu.
+pub async fn changes(
+    pool: &PgPool,
+    newest: Option<DateTime<Utc>>,
+) -> Result<Vec<(Menu, bool, DateTime<Utc>)>, Error> {
     let rows = sqlx::query(
-        "select menu_id, name, price from menus where menu_id < $1 and deleted_at is null
-         order by menu_id desc limit $2",
+        "select menu_id, name, price, deleted_at is not null as is_off, changed_at from menus
+         where changed_at >= $1 or ($1 is null and deleted_at is null)
+         order by changed_at",
     )
-    .bind(page.after_id()?.unwrap_or(Uuid::max()))
-    .bind(page.fetch())
+    .bind(newest)
     .fetch_all(pool)
     .await?;
-    page.cut(rows, |row| Ok(row.try_get::<Uuid, _>("menu_id")?.to_string()), menu)
+    rows.iter().map(|row| Ok((menu(row)?, row.try_get("is_off")?, row.try_get("changed_at")?))).collect()
 }
 
 fn menu(row: &PgRow) -> Result<Menu, Error> {

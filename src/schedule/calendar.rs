@@ -7,7 +7,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use crate::app::AppState;
 use crate::error::Error;
 use crate::journal::table::upkeep;
-use crate::{accounts, payments};
+use crate::{accounts, payments, ranking};
 
 /// Each full hour.
 const HOURLY: &str = "0 0 * * * *";
@@ -58,6 +58,7 @@ async fn upkeep_hour(app: &AppState) -> Result<Option<u64>, Error> {
     upkeep::make_partitions(&app.pool, now.date_naive()).await?;
     let gone = upkeep::drop_old(&app.pool, now.date_naive()).await?;
     accounts::table::drop_session_changes(&app.pool).await?;
+    ranking::table::drop_old(&app.pool, now).await?;
     for shard in app.journal.shards.all() {
         for _ in 0..FORGET_ROUNDS {
             match payments::recovery::forget(app, shard).await {

@@ -22,7 +22,7 @@ use crate::journal::writer::{Writer, ack_channel};
 use crate::journal::{ack, lease};
 use crate::redis::Shard;
 use crate::sabotage::Defence;
-use crate::{metrics, payments, queue, seats, wallet};
+use crate::{metrics, payments, queue, ranking, seats, wallet};
 
 /// Pause between two times that marks of who polled are carried to Redis.
 const MARKS_EVERY: Duration = Duration::from_millis(250);
@@ -30,8 +30,8 @@ const MARKS_EVERY: Duration = Duration::from_millis(250);
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// Pause between two looks whether a rebuild has left dead keys.
 const UNLINK_EVERY: Duration = Duration::from_secs(10);
-/// Pause between two looks at what changed about sessions.
-const SESSIONS_EVERY: Duration = Duration::from_millis(400);
+/// Pause between two looks at what other instances changed: sessions, keys, menus.
+const CHANGES_EVERY: Duration = Duration::from_millis(400);
 /// Pause between two times that buckets of clients are dropped when they are full.
 const FORGET_CLIENTS_EVERY: Duration = Duration::from_secs(5);
 /// Pause between two looks at who Redis is.
@@ -65,7 +65,7 @@ impl Background {
         }
         ticks.spawn(until(stop_writing.clone(), app.journal.acks.clone().keep_asking(app.pool.clone())));
         ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone())));
-        ticks.spawn(until(stop_ticks.clone(), watch_sessions(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), watch_changes(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), forget_clients(app.clone())));
@@ -198,6 +198,7 @@ async fn keep(app: AppState, shard: Shard, owned: lease::Owned, positions: Arc<P
 /// What is due in one shard.
 pub async fn due(app: &App, shard: Shard) -> Result<(), Error> {
     seats::sweep::sweep(app, shard).await?;
+    ranking::tick::subtract(app, shard).await?;
     queue::tick::tick_shard(app, shard).await
 }
 
@@ -245,14 +246,17 @@ async fn watch_servers(app: AppState) {
     }
 }
 
-/// Sign-ins that ended, roles that changed, keys that others made.
-async fn watch_sessions(app: AppState) {
-    let mut ticks = interval(SESSIONS_EVERY);
+/// Sign-ins that ended, roles that changed, keys that others made, menus.
+async fn watch_changes(app: AppState) {
+    let mut ticks = interval(CHANGES_EVERY);
     loop {
         ticks.tick().await;
         let sessions = app.sessions.refresh(&app.pool, app.config.access_token).await;
         if let Err(error) = sessions.and(app.tokens.keys.refresh().await) {
             tracing::debug!(%error, "reading what changed about sessions");
+        }
+        if let Err(error) = app.board.refresh(&app.pool).await {
+            tracing::debug!(%error, "reading what changed about menus");
         }
     }
 }

@@ -110,7 +110,7 @@ pub struct Transaction {
     pub amount: i64,
     /// Balance after it.
     pub balance_after: Points,
-    /// The payment it belongs to, if any.
+    /// The payment or order that it belongs to, if any.
     pub reference: Option<Uuid>,
     /// When.
     #[serde(with = "crate::clock::millis")]

@@ -19,6 +19,8 @@ struct Story {
     ticket: String,
     kept: String,
     waiting: String,
+    /// An order after the backup.
+    order: String,
 }
 
 /// All tables of the test's schema go into another, or come back from it.
@@ -69,6 +71,9 @@ async fn put_back() -> Story {
     client.pay(&users[0], &ticket, &before, &key()).await.expect(201);
     let kept = client.enter(&users[1], &concert).await;
     client.reserve(&users[1], &kept, &concert, &[2, 3]).await.expect(201);
+    let water = client.menu(&operator, "Water", 0).await;
+    let body = json!({"items": [{"menuId": water, "quantity": 5}]});
+    client.post_as(&users[0], "/v1/orders", body.clone()).await.expect(201);
     // After a rebuild newcomers would rest.
     let ticket = client.enter(&users[3], &concert).await;
     app.settled().await;
@@ -82,6 +87,9 @@ async fn put_back() -> Story {
     let held = client.reserve(&users[3], &ticket, &concert, &[4, 5]).await;
     let reservation = held.text_of("reservationId");
     client.pay(&users[3], &ticket, &reservation, &payment).await.expect(201);
+    let order = client.post_as(&users[2], "/v1/orders", body.clone()).await.text_of("orderId");
+    client.post_as(&users[0], "/v1/orders", body).await.expect(201);
+    forget_last_order(&app).await;
     let other = client.concert(&operator, 10, 100, json!({})).await;
     let token = client.enter(&users[2], &other).await;
     client.reserve(&users[2], &token, &other, &[7]).await.expect(201);
@@ -93,7 +101,18 @@ async fn put_back() -> Story {
     copy(&app, true).await;
     let concerts = [concert, other];
     let waiting = format!("{closed} {waiting}");
-    Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting }
+    Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting, order }
+}
+
+/// Redis forgets what the last order came to, as it does after a quarter of an hour.
+async fn forget_last_order(app: &TestApp) {
+    let row = "select shard, op::text from journal_entries where facts like '%order.placed%'
+               order by at desc limit 1";
+    let (shard, op): (i32, String) = sqlx::query_as(row).fetch_one(&app.inside(0).pool).await.unwrap();
+    let ops = app.journal_key(shard as u16).replace(":journal", ":ops");
+    let record = format!("{op}.1");
+    app.settled().await;
+    assert_eq!(app.redis_int(&["HDEL", &ops, &record]).await, 1, "{ops} {record}");
 }
 
 fn rebuild(app: &TestApp, how: &str) -> (bool, String) {
@@ -133,6 +152,11 @@ async fn an_operator_who_believes_redis_loses_nothing_that_redis_knows() {
     assert_eq!((again.header("idempotency-replayed"), &again.body["balance"]), ("true", &json!(1_077)));
     let sold = client.get_as(&users[3], &format!("/v1/reservations/{}", story.reservation)).await.expect(200);
     assert_eq!(sold.body["status"], "CONFIRMED");
+    // Orders are counted as Redis did, also the one that nobody can list any more.
+    client.get_as(&users[2], &format!("/v1/orders/{}", story.order)).await.expect(200);
+    assert_eq!(app.count("select count(*) from orders").await, 2);
+    let counts = "select sum(orders)::bigint * 10 + sum(unlisted_orders)::bigint from popular_hours";
+    assert_eq!(app.count(counts).await, 31);
     // Seats of before and after stay where they are, and so does a place.
     for seat in [1, 2, 4] {
         client.reserve(&users[1], &story.kept, &story.concerts[0], &[seat]).await.refused(409, "seat_taken");

@@ -3,35 +3,37 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Build, Client, User, at_once, key, with_app, with_apps};
+use crate::harness::{Build, Client, at_once, eventually, key, with_app, with_apps};
 
 async fn listed(client: &Client) -> Vec<Value> {
     client.get("/v1/menus?limit=100").await.expect(200).body["items"].as_array().unwrap().clone()
-}
-
-async fn make(client: &Client, operator: &User, name: &str, price: i64) -> String {
-    let body = json!({"name": name, "price": price});
-    client.post_as(operator, "/v1/menus", body).await.expect(201).text_of("menuId")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_menu_is_made_changed_and_taken_off_and_everyone_sees_it() {
     with_apps(Build { instances: 2, ..Build::default() }, async |app| {
         let (client, other, operator) = (app.client(), app.client_of(1), app.operator().await);
-        let coffee = make(&client, &operator, "Coffee", 4_500).await;
-        let tea = make(&other, &operator, "Tea", 0).await;
+        let coffee = client.menu(&operator, "Coffee", 4_500).await;
+        let tea = other.menu(&operator, "Tea", 0).await;
         let expected = json!([
             {"menuId": tea, "name": "Tea", "price": 0},
             {"menuId": coffee, "name": "Coffee", "price": 4_500},
         ]);
-        assert_eq!(json!(listed(&client).await), expected, "newest first, on every instance");
+        for one in [&client, &other] {
+            eventually("it is on every instance, newest first", || async {
+                json!(listed(one).await) == expected
+            })
+            .await;
+        }
         let path = format!("/v1/menus/{coffee}");
         let changed =
             client.put_as(&operator, &path, json!({"name": "Latte", "price": 5_000})).await.expect(200);
         assert_eq!(changed.body, json!({"menuId": coffee, "name": "Latte", "price": 5_000}));
-        assert_eq!(listed(&other).await[1], changed.body);
+        assert_eq!(listed(&client).await[1], changed.body, "here at once");
+        eventually("there as well", || async { listed(&other).await[1] == changed.body }).await;
         other.delete_as(&operator, &path).await.expect(204);
-        assert_eq!(listed(&client).await.len(), 1);
+        assert_eq!(listed(&other).await.len(), 1, "here at once");
+        eventually("there as well", || async { listed(&client).await.len() == 1 }).await;
         client.delete_as(&operator, &path).await.refused(404, "menu_not_found");
         let again = json!({"name": "Latte", "price": 1});
         client.put_as(&operator, &path, again).await.refused(404, "menu_not_found");
@@ -54,7 +56,7 @@ async fn a_key_makes_one_menu_changes_it_once_and_removes_it_once() {
         let made = at_once(posts).await;
         assert!(made.iter().all(|menu| *menu == made[0]), "{made:?}");
         let client = app.client();
-        assert_eq!(listed(&client).await.len(), 1);
+        eventually("there is one", || async { listed(&client).await.len() == 1 }).await;
         let other = json!({"name": "Tea", "price": 4_500});
         let reused = client.post_with_key(&operator, "/v1/menus", other, "once").await;
         reused.refused(422, "idempotency_key_reused");
@@ -85,7 +87,7 @@ async fn names_and_prices_out_of_range_are_refused_and_lists_have_pages() {
         }
         assert_eq!(listed(&client).await.len(), 0);
         for at in 0..5 {
-            make(&client, &operator, &format!("menu {at}"), 1).await;
+            client.menu(&operator, &format!("menu {at}"), 1).await;
         }
         let first = client.get("/v1/menus?limit=3").await.expect(200);
         let next = format!("/v1/menus?limit=3&cursor={}", first.text_of("nextCursor"));

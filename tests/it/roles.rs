@@ -45,6 +45,10 @@ const MATRIX: &[(&str, &str)] = &[
     ("POST /v1/payments", "1 y 4 4 4 4"),
     ("GET /v1/payments", "1 y y y y y"),
     ("GET /v1/payments/{paymentId}", "1 y 4 y 4 y"),
+    ("GET /v1/menus/popular", "y y y y y y"),
+    ("POST /v1/orders", "1 y y y y y"),
+    ("GET /v1/orders", "1 y y y y y"),
+    ("GET /v1/orders/{orderId}", "1 y 4 y 4 y"),
     ("GET /v1/menus", "y y y y y y"),
     ("POST /v1/menus", "1 3 3 y 3 y"),
     ("PUT /v1/menus/{menuId}", "1 3 3 y 3 y"),
@@ -71,6 +75,7 @@ struct World {
     /// The owner's pass.
     ticket: String,
     reservation: String,
+    order: String,
     payment: String,
     menu: String,
     seats: std::ops::RangeFrom<u32>,
@@ -81,11 +86,12 @@ impl World {
         let (client, operator) = (app.client(), app.operator().await);
         let concert = client.concert(&operator, 1_000, 1, json!({"maxSeatsPerUser": 1_000})).await;
         let nothing = String::new;
-        let (ticket, reservation, payment, menu) = (nothing(), nothing(), nothing(), nothing());
+        let (ticket, reservation, payment) = (nothing(), nothing(), nothing());
+        let (menu, order) = (nothing(), nothing());
         let owner = User::default();
         let app = app.clone();
         let mut world =
-            Self { app, client, concert, owner, ticket, reservation, payment, menu, seats: (1..) };
+            Self { app, client, concert, owner, ticket, reservation, order, payment, menu, seats: (1..) };
         world.renew().await;
         world
     }
@@ -102,13 +108,15 @@ impl World {
         self.ticket = client.enter(&self.owner, &self.concert).await;
         let held = client.reserve(&self.owner, &self.ticket, &self.concert, &[seat + 1]).await.expect(201);
         self.reservation = held.text_of("reservationId");
+        self.new_menu().await;
+        let order = self.client.post_as(&self.owner, "/v1/orders", self.body("/v1/orders")).await;
+        self.order = order.expect(201).text_of("orderId");
     }
 
     /// A menu to be removed.
     async fn new_menu(&mut self) {
         let operator = self.app.operator().await;
-        let body = json!({"name": "m", "price": 1});
-        self.menu = self.client.post_as(&operator, "/v1/menus", body).await.expect(201).text_of("menuId");
+        self.menu = self.client.menu(&operator, "m", 1).await;
     }
 
     async fn actors(&self) -> [Option<User>; 6] {
@@ -123,6 +131,7 @@ impl World {
         let path = path.replace("{queueId}", &self.concert).replace("{concertId}", &self.concert);
         let path = path.replace("{menuId}", &self.menu);
         let path = path.replace("{reservationId}", &self.reservation).replace("{paymentId}", &self.payment);
+        let path = path.replace("{orderId}", &self.order);
         if path.ends_with("/seats") { format!("{path}?date={}", day(1)) } else { path }
     }
 
@@ -132,6 +141,7 @@ impl World {
                 json!({"concertId": self.concert, "date": day(1), "seatNumber": fastrand::u32(951..1_000)})
             }
             "/v1/payments" => json!({"reservationId": self.reservation}),
+            "/v1/orders" => json!({"items": [{"menuId": self.menu, "quantity": 1}]}),
             "/v1/users/{userId}/role" => json!({"role": "USER"}),
             "/v1/concerts/{concertId}/shows" => {
                 json!({"date": day(fastrand::u64(2..300)), "price": 1})
@@ -225,6 +235,7 @@ async fn anothers_thing_answers_like_one_that_is_not_there() {
             (Method::GET, "reservations", &world.reservation),
             (Method::DELETE, "reservations", &world.reservation),
             (Method::GET, "payments", &world.payment),
+            (Method::GET, "orders", &world.order),
         ] {
             let mut told = Vec::new();
             for id in [id, &nowhere] {

@@ -64,6 +64,7 @@ pub async fn load(app: &AppState, known: Vec<DemoUser>) -> anyhow::Result<Vec<De
     };
     queue::ops::create(app, &operator, &body, Some(key("demo-queue")?)).await?;
     menus(&app.pool).await?;
+    app.board.changed(&app.pool).await;
     Ok(users)
 }
 

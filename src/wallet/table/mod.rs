@@ -17,6 +17,7 @@ use crate::http::page::{Page, PageRequest};
 use crate::ids::{ConcertId, PaymentId, Points, ReservationId, TransactionId, UserId};
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
+use crate::orders::event::OrderPlaced;
 use crate::redis::Shard;
 
 struct LedgerRow {
@@ -84,6 +85,13 @@ impl Changes {
                 self.voided.push(fact.transfer);
             }
         }
+    }
+
+    /// An order was paid.
+    pub fn spend(&mut self, entry: &Entry, order: &OrderPlaced) {
+        let reference = Some(order.order.uuid());
+        let row = (order.transaction, order.user, TransactionType::Order, order.balance, reference);
+        self.change(entry, -order.total.get(), row);
     }
 
     fn change(

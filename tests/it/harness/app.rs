@@ -191,6 +191,16 @@ impl TestApp {
         self.inside(0).queue_key(queue.parse().unwrap(), part)
     }
 
+    /// Hours of menus that Redis counts, in all shards.
+    pub async fn ranking_size(&self) -> i64 {
+        let mut sum = 0;
+        for shard in 0..self.config.shards.unwrap_or(0) {
+            let key = self.journal_key(shard).replace(":journal", ":ranking:hours");
+            sum += self.redis_int(&["ZCARD", &key]).await;
+        }
+        sum
+    }
+
     /// The stream of a shard's journal.
     pub fn journal_key(&self, shard: u16) -> String {
         self.inside(0).journal_key(shard)

@@ -19,6 +19,7 @@ pub fn good_body(path: &str) -> Value {
         "/v1/concerts/{concertId}/shows" => json!({"date": day(1), "price": 1}),
         "/v1/reservations" => json!({"concertId": uuid::Uuid::nil(), "date": day(1), "seatNumber": 1}),
         "/v1/payments" => json!({"reservationId": uuid::Uuid::nil()}),
+        "/v1/orders" => json!({"items": [{"menuId": uuid::Uuid::nil(), "quantity": 1}]}),
         "/v1/menus" | "/v1/menus/{menuId}" => json!({"name": "m", "price": 1}),
         "/health" => json!({"inRotation": true}),
         other => panic!("no good body is known for {other}"),

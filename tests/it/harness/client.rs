@@ -208,6 +208,12 @@ impl Client {
         concert
     }
 
+    /// Something on the menu.
+    pub async fn menu(&self, operator: &User, name: &str, price: i64) -> String {
+        let body = json!({"name": name, "price": price});
+        self.post_as(operator, "/v1/menus", body).await.expect(201).text_of("menuId")
+    }
+
     pub async fn join(&self, user: &User, queue: &str) -> Answer {
         self.send(self.request(Method::POST, &format!("/v1/queues/{queue}/tickets")).bearer_auth(&user.token))
             .await
