@@ -10,6 +10,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --release --locked --bin onrush && cp target/release/onrush /onrush
 
 FROM debian:bookworm-slim
+# Whom delivery trusts.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin onrush
 COPY --from=build /onrush /usr/local/bin/onrush
 USER 10001

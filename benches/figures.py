@@ -20,6 +20,7 @@ ROUNDS = 3
 SECONDS = 10
 WAITING = 10_000
 CHARGERS = 1_000
+POINTS = 10_000_000_000
 OPEN_LOOP_RATE = 1_000
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -145,7 +146,7 @@ def put_into_queue(url, users, queue):
 def measure(k6_binary, binary, folder, root):
     demo = json.loads((folder / "demo.json").read_text())
     url = demo["url"]
-    lines = subprocess.run([binary, "load-users", "--data-dir", folder, "--count", str(WAITING)], check=True, capture_output=True, text=True).stdout
+    lines = subprocess.run([binary, "load-users", "--data-dir", folder, "--count", str(WAITING), "--points", str(POINTS)], check=True, capture_output=True, text=True).stdout
     users = [line.split(",") for line in lines.split()[1:]]
     some = folder / "users.csv"
     some.write_text("userId,accessToken\n" + "\n".join(",".join(user) for user in users[:CHARGERS]) + "\n")
@@ -158,11 +159,15 @@ def measure(k6_binary, binary, folder, root):
     tickets.write_text("\n".join(put_into_queue(url, users, queue)) + "\n")
 
     poll_env = {"TICKETS": str(tickets), "POLL_PATH": f"/v1/queues/{queue}/tickets/me"}
+    menu = next(menu for menu in ask(connection, "GET", "/v1/menus")["items"] if menu["name"] == "Cookie")
+    order_env = {"USERS": str(some), "MENU": menu["menuId"]}
     loads = {
         "`GET /livez`": lambda _: wrk(root, f"{url}/livez", 64),
         f"position poll, {WAITING} waiting": lambda _: wrk(root, url, 64, "poll.lua", poll_env),
         "durable charge, 64 clients": lambda at: wrk(root, url, 64, "charge.lua", {"USERS": str(some), "RUN": f"a{at}"}),
         "durable charge, 256 clients": lambda at: wrk(root, url, 256, "charge.lua", {"USERS": str(some), "RUN": f"b{at}"}),
+        "durable order, 64 clients": lambda at: wrk(root, url, 64, "order.lua", {**order_env, "RUN": f"c{at}"}),
+        "durable order, 256 clients": lambda at: wrk(root, url, 256, "order.lua", {**order_env, "RUN": f"d{at}"}),
         f"durable charge, offered at {OPEN_LOOP_RATE} a second": lambda _: k6(
             k6_binary, root, folder, {"USERS": str(some), "ONRUSH_URL": url}
         ),

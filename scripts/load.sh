@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Loads a fresh server on free ports with purchases (k6/purchase.js), then proves that the books agree.
+# Loads a fresh server on free ports with purchases (k6/purchase.js), then with orders (k6/order.js), and
+# proves that the books agree.
 # The profile is `smoke` (12 s) or `rate` (60 s). ONRUSH names a binary to use instead of a release build.
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -30,9 +31,11 @@ PY
 say "making $count users"
 "$ONRUSH" load-users --data-dir "$data/demo" --count "$count" --points 1000000 >"$data/users.csv"
 
-say "k6, profile $profile"
-"$k6" run --quiet -e PROFILE="$profile" -e USERS="$data/users.csv" -e ONRUSH_URL="$url" \
-    -e OPERATOR_EMAIL="$email" -e OPERATOR_PASSWORD="$password" k6/purchase.js
+for script in purchase order; do
+    say "k6, $script, profile $profile"
+    "$k6" run --quiet -e PROFILE="$profile" -e USERS="$data/users.csv" -e ONRUSH_URL="$url" \
+        -e OPERATOR_EMAIL="$email" -e OPERATOR_PASSWORD="$password" "k6/$script.js"
+done
 
 say "the books"
 "$ONRUSH" verify --data-dir "$data/demo"

@@ -72,6 +72,10 @@ if [ $long = yes ]; then
     say "a minute without Postgres; every control"
     TORTURE_AWAY_SECONDS=60 "${aloud[@]}" torture::without torture::control
     ONRUSH="$onrush" scripts/fuzz.sh 200
+    say "delivery to Kafka, on librdkafka's mock cluster"
+    need make have make
+    some_kafka=(cargo test --locked --features kafka --test it -- kafka::)
+    "$onrush" with-servers --data-dir "$work/servers" -- "${some_kafka[@]}"
     say "load, for a minute, release build"
     cargo build --release --locked
     ONRUSH="$(target_folder)/release/onrush" scripts/load.sh rate

@@ -148,6 +148,7 @@ mod concerts;
 pub mod config;
 #[cfg(test)]
 mod contract;
+mod delivery;
 mod doctor;
 pub mod error;
 mod http;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::delivery::table::operator::Backlog;
 use crate::redis::Shard;
 
 /// Buckets of durations, in seconds.
@@ -38,6 +39,13 @@ const PAYMENTS_REFUSED: &str = "onrush_payments_refused_total";
 const PAYMENTS_RECOVERED: &str = "onrush_payments_recovered_total";
 const ORDERS: &str = "onrush_orders_total";
 const ORDER_POINTS: &str = "onrush_order_points_total";
+const DELIVERIES: &str = "onrush_deliveries_total";
+const DELIVERY: &str = "onrush_delivery_seconds";
+const DELIVERY_LAG: &str = "onrush_delivery_lag_seconds";
+const DELIVERY_PENDING: &str = "onrush_delivery_pending";
+const DELIVERY_OLDEST: &str = "onrush_delivery_oldest_seconds";
+const DELIVERY_DEAD: &str = "onrush_delivery_dead";
+const DELIVERY_OPEN: &str = "onrush_delivery_breaker_open";
 const LIMITED: &str = "onrush_rate_limited_total";
 const HASHED: &str = "onrush_passwords_hashed_total";
 const UP: &str = "onrush_server_up";
@@ -101,6 +109,13 @@ fn describe() {
     describe_counter!(PAYMENTS_RECOVERED, "Payments that recovery finished, by outcome");
     describe_counter!(ORDERS, "Orders placed");
     describe_counter!(ORDER_POINTS, "Points that orders took");
+    describe_counter!(DELIVERIES, "Tries to deliver, by endpoint and outcome; `dead` after the last");
+    describe_histogram!(DELIVERY, "Seconds of a try, by endpoint");
+    describe_histogram!(DELIVERY_LAG, "Seconds from what happened to its delivery, by endpoint");
+    describe_gauge!(DELIVERY_PENDING, "Messages to be delivered (up to 100 000), by endpoint");
+    describe_gauge!(DELIVERY_OLDEST, "Age of the oldest of them, by endpoint");
+    describe_gauge!(DELIVERY_DEAD, "Messages whose tries are used up (up to 100 000), by endpoint");
+    describe_gauge!(DELIVERY_OPEN, "1 while the endpoint is not asked because it fails, by endpoint");
     describe_counter!(LIMITED, "Requests refused as rate_limited, by class");
     describe_counter!(HASHED, "Passwords hashed");
     describe_gauge!(UP, "1 while the server answers, by server");
@@ -207,6 +222,35 @@ pub fn payment_recovered(outcome: &'static str) {
 pub fn ordered(points: i64) {
     counter!(ORDERS).increment(1);
     counter!(ORDER_POINTS).increment(points.unsigned_abs());
+}
+
+/// A try to deliver has ended.
+pub fn delivery_tried(endpoint: &str, took: Duration, arrived: bool) {
+    let outcome = if arrived { "delivered" } else { "failed" };
+    counter!(DELIVERIES, "endpoint" => endpoint.to_owned(), "outcome" => outcome).increment(1);
+    histogram!(DELIVERY, "endpoint" => endpoint.to_owned()).record(took);
+}
+
+/// A message arrived so long after what it tells of.
+pub fn delivery_lag(endpoint: &str, lag: Duration) {
+    histogram!(DELIVERY_LAG, "endpoint" => endpoint.to_owned()).record(lag);
+}
+
+/// A message's tries are used up.
+pub fn delivery_dead(endpoint: &str) {
+    counter!(DELIVERIES, "endpoint" => endpoint.to_owned(), "outcome" => "dead").increment(1);
+}
+
+/// How much waits for an endpoint.
+pub fn delivery_backlog(endpoint: &str, backlog: &Backlog) {
+    gauge!(DELIVERY_PENDING, "endpoint" => endpoint.to_owned()).set(backlog.pending as f64);
+    gauge!(DELIVERY_OLDEST, "endpoint" => endpoint.to_owned()).set(backlog.oldest_seconds);
+    gauge!(DELIVERY_DEAD, "endpoint" => endpoint.to_owned()).set(backlog.dead as f64);
+}
+
+/// Whether an endpoint's breaker is open.
+pub fn delivery_breaker(endpoint: &str, is_open: bool) {
+    gauge!(DELIVERY_OPEN, "endpoint" => endpoint.to_owned()).set(if is_open { 1.0 } else { 0.0 });
 }
 
 /// A client was refused because he asks too often.

@@ -44,4 +44,8 @@ export const pay = (bearer, ticket, reservationId) =>
   send('pay', 'POST', '/v1/payments', { bearer, ticket, body: { reservationId }, key: uuidv4() });
 export const charge = (bearer, userId, amount) =>
   send('charge', 'POST', `/v1/users/${userId}/points/charge`, { bearer, body: { amount }, key: uuidv4() });
+export const createMenu = (bearer, body) => send('menu', 'POST', '/v1/menus', { bearer, body });
+export const order = (bearer, body, key) => send('order', 'POST', '/v1/orders', { bearer, body, key });
+export const orders = (bearer) => send('orders', 'GET', '/v1/orders?limit=5', { bearer });
+export const popular = () => send('popular', 'GET', '/v1/menus/popular');
 export const live = () => send('livez', 'GET', '/livez');

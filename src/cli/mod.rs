@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod complete;
+mod delivery;
 mod demo;
 mod doctor;
 mod health;
@@ -46,6 +47,8 @@ enum Command {
     Admin(admin::Admin),
     /// Keys that access tokens are signed with.
     Keys(keys::Keys),
+    /// What other systems are told: list messages that did not arrive, deliver them again.
+    Delivery(delivery::Delivery),
     /// Make users for load tests and print `userId,accessToken` (CSV); the tokens live for a day.
     LoadUsers(load_users::LoadUsers),
     /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(target) => migrate::run(&target),
         Command::Admin(command) => command.run(),
         Command::Keys(command) => command.run(),
+        Command::Delivery(command) => command.run(),
         Command::LoadUsers(command) => command.run(),
         Command::Verify(target) => verify::run(&target),
         Command::Doctor(target) => doctor::run(&target),

@@ -3,7 +3,7 @@
 pub mod limits;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock::Clock;
+use crate::delivery::settings::Delivery;
 use crate::sabotage::Sabotage;
 pub use limits::{LimitSettings, Limited};
 
@@ -89,6 +90,9 @@ pub struct Settings {
     /// Prefix of all keys in Redis.
     #[arg(long, env = "ONRUSH_PREFIX", default_value = "onrush", value_name = "PREFIX")]
     pub prefix: String,
+    /// A file that says which systems are told of orders, reservations and payments; README, "Delivery".
+    #[arg(long, env = "ONRUSH_DELIVERY", value_name = "FILE")]
+    pub delivery: Option<PathBuf>,
     /// How much a client may.
     #[command(flatten)]
     pub limits: LimitSettings,
@@ -131,6 +135,8 @@ pub struct Config {
     pub prefix: Arc<str>,
     /// How much a client may.
     pub limits: Limited,
+    /// Who is told; without, nobody is told by this instance.
+    pub delivery: Option<Arc<Delivery>>,
     /// The last instance to leave notes that nothing was lost, so that the next start need not look for it.
     pub leaves_tidy: bool,
     /// Time.
@@ -185,14 +191,18 @@ impl Settings {
         let prefix =
             !self.prefix.is_empty() && self.prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         demand(prefix, format!("ONRUSH_PREFIX is {:?}; letters, digits and hyphens only", self.prefix));
+        let delivery = self.delivery.as_deref().map(read_delivery).transpose();
+        let delivery = delivery.map_err(|wrong| mistakes.extend(wrong));
         let limits = self.limits.check().map_err(|wrong| mistakes.extend(wrong));
-        match (zone, limits) {
-            (Ok(zone), Ok(limits)) if mistakes.is_empty() => Ok(self.checked(zone, limits)),
+        match (zone, limits, delivery) {
+            (Ok(zone), Ok(limits), Ok(delivery)) if mistakes.is_empty() => {
+                Ok(self.checked(zone, limits, delivery))
+            }
             _ => Err(mistakes),
         }
     }
 
-    fn checked(&self, zone: Tz, limits: Limited) -> Config {
+    fn checked(&self, zone: Tz, limits: Limited, delivery: Option<Delivery>) -> Config {
         Config {
             redis_url: self.redis_url.clone(),
             database_url: self.database_url.clone(),
@@ -211,11 +221,19 @@ impl Settings {
             drain_delay: Duration::from_millis(self.drain_delay_ms),
             prefix: self.prefix.as_str().into(),
             limits,
+            delivery: delivery.map(Arc::new),
             leaves_tidy: false,
             clock: Clock::System,
             sabotage: Sabotage::default(),
         }
     }
+}
+
+fn read_delivery(file: &Path) -> Result<Delivery, Vec<String>> {
+    let text = std::fs::read_to_string(file).map_err(|error| vec![error.to_string()]);
+    let read = text.and_then(|text| Delivery::read(&text));
+    let named = |mistake| format!("ONRUSH_DELIVERY, {}: {mistake}", file.display());
+    read.map_err(|mistakes| mistakes.into_iter().map(named).collect())
 }
 
 impl Config {

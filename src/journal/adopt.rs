@@ -19,7 +19,7 @@ use super::entry::{ChainHash, Entry, Facts, OpStep, Receipt};
 use super::loader::Loader;
 use super::table::{cursor, entries, recall};
 use super::verify::{Differences, Raw, books, compare};
-use super::{Journal, rebuild, store};
+use super::{Journal, changes, rebuild, store};
 use crate::audit;
 use crate::error::Error;
 use crate::ids::UserId;
@@ -118,6 +118,7 @@ pub async fn accept_redis(
         queue::table::adopt(&mut tx, kept).await?;
         let lately = adopt_operations(&mut tx, kept).await?;
         orders::table::adopt(&mut tx, &lately).await?;
+        changes::notices(&lately).map_err(Error::internal)?.apply(&mut tx).await?;
         ranking::table::adopt(&mut tx, kept).await?;
         acts.extend(lately);
     }

@@ -6,8 +6,11 @@ use sqlx::PgConnection;
 use super::entry::{BadEntry, Entry};
 use super::event::Event;
 use crate::audit::event::AuditEvent;
+use crate::delivery::notice::Notice;
+use crate::delivery::table::Outbox;
 use crate::error::Error;
 use crate::orders::event::OrderEvent;
+use crate::payments::event::PaymentEvent;
 use crate::{audit, concerts, orders, payments, queue, ranking, seats, wallet};
 
 /// The changes of one round.
@@ -21,6 +24,26 @@ pub struct Changes {
     orders: orders::table::Changes,
     ranking: ranking::table::Changes,
     audit: audit::table::Changes,
+    outbox: Outbox,
+}
+
+/// What the world outside is told of a fact.
+fn notice_of(entry: &Entry, event: &Event) -> Option<Notice> {
+    Some(match event {
+        Event::Order(OrderEvent::OrderPlaced(fact)) => orders::notice::placed(entry, fact),
+        Event::Seat(event) => seats::notice::of(entry, event),
+        Event::Payment(PaymentEvent::PaymentConfirmed(fact)) => payments::notice::confirmed(entry, fact),
+        _ => return None,
+    })
+}
+
+/// All that is to be told of entries, as if they had just happened.
+pub fn notices(entries: &[Entry]) -> Result<Outbox, BadEntry> {
+    let mut outbox = Outbox::default();
+    for entry in entries {
+        entry.facts.events()?.iter().filter_map(|event| notice_of(entry, event)).for_each(|n| outbox.push(n));
+    }
+    Ok(outbox)
 }
 
 impl Changes {
@@ -29,6 +52,9 @@ impl Changes {
         let mut changes = Self::default();
         for entry in entries {
             for event in entry.facts.events()? {
+                if let Some(notice) = notice_of(entry, &event) {
+                    changes.outbox.push(notice);
+                }
                 match event {
                     Event::Journal(_) => {}
                     Event::Audit(AuditEvent::Acted(acted)) => changes.audit.fold(entry, acted)?,
@@ -42,7 +68,7 @@ impl Changes {
                     Event::Concert(event) => changes.concerts.fold(entry, event),
                     Event::Seat(event) => changes.seats.fold(entry, event),
                     Event::Payment(event) => {
-                        if let payments::event::PaymentEvent::PaymentConfirmed(fact) = &event {
+                        if let PaymentEvent::PaymentConfirmed(fact) = &event {
                             changes.seats.sell(entry, fact);
                         }
                         changes.payments.fold(entry, event);
@@ -62,6 +88,12 @@ impl Changes {
         self.payments.apply(pg).await?;
         self.orders.apply(pg).await?;
         self.ranking.apply(pg).await?;
+        self.outbox.apply(pg).await?;
         self.audit.apply(pg).await
+    }
+
+    /// They are durable.
+    pub fn committed(&self) {
+        self.outbox.log();
     }
 }

@@ -257,8 +257,10 @@ impl Writer {
             }
             entries::insert_operations(&mut tx, &kept).await?;
             entries::insert_entries(&mut tx, &kept).await?;
-            Changes::fold(&kept).map_err(Error::internal)?.apply(&mut tx).await?;
+            let changes = Changes::fold(&kept).map_err(Error::internal)?;
+            changes.apply(&mut tx).await?;
             tx.commit().await?;
+            changes.committed();
             Ok(moved)
         };
         match tokio::time::timeout(COMMIT_TIMEOUT, transaction).await {

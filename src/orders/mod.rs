@@ -8,6 +8,7 @@
 
 pub mod event;
 pub mod model;
+pub mod notice;
 pub mod ops;
 pub mod routes;
 pub mod store;

@@ -13,6 +13,7 @@
 
 pub mod event;
 pub mod model;
+pub mod notice;
 pub mod ops;
 pub mod recovery;
 pub mod routes;

@@ -7,7 +7,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use crate::app::AppState;
 use crate::error::Error;
 use crate::journal::table::upkeep;
-use crate::{accounts, payments, ranking};
+use crate::{accounts, delivery, payments, ranking};
 
 /// Each full hour.
 const HOURLY: &str = "0 0 * * * *";
@@ -59,6 +59,7 @@ async fn upkeep_hour(app: &AppState) -> Result<Option<u64>, Error> {
     let gone = upkeep::drop_old(&app.pool, now.date_naive()).await?;
     accounts::table::drop_session_changes(&app.pool).await?;
     ranking::table::drop_old(&app.pool, now).await?;
+    delivery::table::operator::drop_old(&app.pool).await?;
     for shard in app.journal.shards.all() {
         for _ in 0..FORGET_ROUNDS {
             match payments::recovery::forget(app, shard).await {

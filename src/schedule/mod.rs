@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, AppState, database_options};
+use crate::delivery::relay;
 use crate::error::Error;
 use crate::ids::InstanceId;
 use crate::journal::keeper::Keeper;
@@ -71,6 +72,9 @@ impl Background {
         ticks.spawn(until(stop_ticks.clone(), forget_clients(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), unlink_dead(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
+        if let Some(delivery) = &app.config.delivery {
+            ticks.spawn(relay::keep(app.pool.clone(), delivery.clone(), stop_ticks.clone()));
+        }
         for shard in app.journal.shards.all() {
             let keeping = keep(app.clone(), shard, owned.clone(), positions.clone());
             ticks.spawn(until(stop_ticks.clone(), keeping));

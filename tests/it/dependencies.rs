@@ -39,6 +39,7 @@ const TWICE: &[&str] = &[
     "socket2",
     "syn",
     "tower-http",
+    "untrusted",
 ];
 
 /// Crypto is aws-lc's alone, TLS rustls': two providers in one process panic.
@@ -58,11 +59,16 @@ fn packages() -> Vec<Value> {
     let host = told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let args = ["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", host];
     let metadata: Value = serde_json::from_slice(&cargo(&args)).unwrap();
-    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
-    let built: BTreeSet<&str> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    // The metadata name crates as well that a feature which is off would need; the tree does not.
+    let tree = cargo(&["tree", "--offline", "--locked", "--target", host, "--prefix", "none", "-f", "{p}"]);
+    let tree = String::from_utf8(tree).unwrap();
+    let built: BTreeSet<String> =
+        tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    let name = |package: &Value| {
+        format!("{} v{}", package["name"].as_str().unwrap(), package["version"].as_str().unwrap())
+    };
     let packages = metadata["packages"].as_array().unwrap().iter();
-    let packages: Vec<Value> =
-        packages.filter(|package| built.contains(package["id"].as_str().unwrap())).cloned().collect();
+    let packages: Vec<Value> = packages.filter(|package| built.contains(&name(package))).cloned().collect();
     assert!(packages.len() > 100, "{} packages", packages.len());
     packages
 }

@@ -8,6 +8,7 @@ mod backup;
 mod clocks;
 mod contract;
 mod crash;
+mod delivery;
 mod demo;
 mod dependencies;
 mod doctor;
@@ -15,6 +16,8 @@ mod documents;
 mod harness;
 mod idempotency;
 mod instances;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod limits;
 mod logs;
 mod loss;

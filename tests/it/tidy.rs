@@ -74,6 +74,7 @@ fn each_thing_is_named_in_its_own_room() {
     /// A text, and the beginnings of the paths that may hold it.
     const ROOMS: &[(&str, &[&str])] = &[
         ("fred::", &["src/redis/"]),
+        ("reqwest::", &["src/delivery/"]),
         ("\"/v1/", &["src/router.rs", "src/http/api.rs", "src/http/openapi.rs"]),
         (
             "sqlx::query",

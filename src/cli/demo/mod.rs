@@ -1,6 +1,7 @@
 //! `onrush demo`: the whole thing on one machine, from nothing, and again on its data.
 
 mod data;
+mod receiver;
 mod supervisor;
 
 use std::fs;
@@ -21,6 +22,7 @@ use super::target::{DEMO_FILE, DemoFile, SECRET_FILE};
 use crate::app::{self, App, AppState};
 use crate::config::{Config, LimitSettings, SECRET_MIN, Settings};
 use crate::operations;
+use receiver::Receiver;
 use supervisor::Supervisor;
 
 /// How long all shards may take until they are live.
@@ -58,16 +60,19 @@ impl Demo {
         let listener = runtime.block_on(TcpListener::bind(&self.listen));
         let listener = listener.with_context(|| format!("cannot listen on {}", self.listen))?;
         let supervisor = Supervisor::start(&self.data_dir, self.fresh)?;
-        let config = self.config(&supervisor)?;
+        let receiver = runtime.block_on(Receiver::bind(&supervisor.folder))?;
+        let config = self.config(&supervisor, &receiver)?;
+        let told_at = receiver.url.clone();
+        runtime.spawn(receiver.serve());
         let ended = runtime.block_on(async {
             super::migrate::migrate(&supervisor.database_url).await?;
-            serve(config, listener, &supervisor, until_signal()?).await
+            serve(config, listener, &supervisor, &told_at, until_signal()?).await
         });
         supervisor.stop();
         ended.map(|()| ExitCode::SUCCESS)
     }
 
-    fn config(&self, supervisor: &Supervisor) -> anyhow::Result<Config> {
+    fn config(&self, supervisor: &Supervisor, receiver: &Receiver) -> anyhow::Result<Config> {
         use clap::Parser;
         /// The settings' defaults.
         #[derive(Parser)]
@@ -82,6 +87,7 @@ impl Demo {
             database_url: supervisor.database_url.clone(),
             jwt_secret: secret(&supervisor.folder)?,
             shards: self.shards,
+            delivery: Some(receiver.file.clone()),
             limits: LimitSettings { limits: self.limits.clone(), ..defaults.limits.clone() },
             ..defaults
         };
@@ -125,11 +131,12 @@ async fn serve(
     config: Config,
     listener: TcpListener,
     supervisor: &Supervisor,
+    told_at: &str,
     signal: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let url = format!("http://{}", listener.local_addr()?);
     let app = App::connect(config).await?;
-    let prepared = prepare(app.clone(), url, supervisor);
+    let prepared = prepare(app.clone(), url, supervisor, told_at);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(app::serve(app, listener, async {
         // A dropped sender ends it as well.
@@ -149,7 +156,7 @@ async fn serve(
 }
 
 /// Waits until the service is ready, loads the data that are missing, and tells where everything is.
-async fn prepare(app: AppState, url: String, supervisor: &Supervisor) -> anyhow::Result<()> {
+async fn prepare(app: AppState, url: String, supervisor: &Supervisor, told_at: &str) -> anyhow::Result<()> {
     let ready = async {
         while !operations::ops::readiness(&app).await.is_ok_and(|readiness| readiness.ready) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -168,10 +175,10 @@ async fn prepare(app: AppState, url: String, supervisor: &Supervisor) -> anyhow:
         users,
     };
     write_private(&path, &serde_json::to_vec_pretty(&demo)?)?;
-    banner(&app, &demo, &supervisor.folder)
+    banner(&app, &demo, &supervisor.folder, told_at)
 }
 
-fn banner(app: &App, demo: &DemoFile, folder: &Path) -> anyhow::Result<()> {
+fn banner(app: &App, demo: &DemoFile, folder: &Path, told_at: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let DemoFile { url, redis_url, database_url, users } = demo;
     let limits = app.config.limits.word();
@@ -186,7 +193,9 @@ fn banner(app: &App, demo: &DemoFile, folder: &Path) -> anyhow::Result<()> {
     {
         writeln!(out, "  {what:<14} {url}{path}")?;
     }
-    writeln!(out, "  {:<14} {redis_url}\n  {:<14} {database_url}", "Redis", "Postgres")?;
+    for (what, url) in [("Redis", redis_url.as_str()), ("Postgres", database_url), ("receiver", told_at)] {
+        writeln!(out, "  {what:<14} {url}")?;
+    }
     for user in users {
         writeln!(out, "  {:<14} {} / {}", user.role.word(), user.email, user.password)?;
     }

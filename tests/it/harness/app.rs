@@ -1,6 +1,7 @@
 //! An application of its own for a test: own prefix in Redis, own schema in Postgres, real HTTP.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::client::{Client, User};
-use super::{database_url_of, eventually, redis_nodes, redis_raw, secrets, servers};
+use super::{database_url_of, eventually, secrets, servers};
 
 /// What a test asks for.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Build {
     pub ack_timeout_ms: u64,
     /// Rate limits; off unless given.
     pub limits: Option<LimitSettings>,
+    /// A file that says who is told what.
+    pub delivery: Option<PathBuf>,
 }
 
 impl Default for Build {
@@ -42,6 +45,7 @@ impl Default for Build {
             body_bytes_max: 65_536,
             ack_timeout_ms: 10_000,
             limits: None,
+            delivery: None,
         }
     }
 }
@@ -68,6 +72,7 @@ pub struct TestApp {
     instances: Vec<Instance>,
     pub schema: String,
     pub config: Config,
+    pub delivery: Option<PathBuf>,
 }
 
 /// Runs a test on one instance; then proves that Redis, Postgres and the books agree, and that the journal is
@@ -94,7 +99,7 @@ impl TestApp {
         for _ in 0..build.instances {
             instances.push(start_instance(config.clone()).await);
         }
-        let app = Self { instances, schema, config };
+        let app = Self { instances, schema, config, delivery: build.delivery };
         app.ready().await;
         app
     }
@@ -191,16 +196,6 @@ impl TestApp {
         self.inside(0).queue_key(queue.parse().unwrap(), part)
     }
 
-    /// Hours of menus that Redis counts, in all shards.
-    pub async fn ranking_size(&self) -> i64 {
-        let mut sum = 0;
-        for shard in 0..self.config.shards.unwrap_or(0) {
-            let key = self.journal_key(shard).replace(":journal", ":ranking:hours");
-            sum += self.redis_int(&["ZCARD", &key]).await;
-        }
-        sum
-    }
-
     /// The stream of a shard's journal.
     pub fn journal_key(&self, shard: u16) -> String {
         self.inside(0).journal_key(shard)
@@ -209,53 +204,6 @@ impl TestApp {
     /// What says which epoch of a shard lives.
     pub fn meta_key(&self, shard: u16) -> String {
         format!("{}:{{s{shard:02}}}:meta", self.config.prefix)
-    }
-
-    /// A Redis command that answers with a number.
-    pub async fn redis_int(&self, command: &[&str]) -> i64 {
-        self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
-    }
-
-    /// A Redis command, on a connection of its own, to whom its key belongs: the beginning of the raw answer.
-    pub async fn redis(&self, command: &[&str]) -> String {
-        let mut last = String::new();
-        for node in redis_nodes(&self.config.redis_url) {
-            last = redis_raw(node, command).await;
-            if !last.starts_with("-MOVED") {
-                break;
-            }
-        }
-        assert!(!last.starts_with('-'), "redis refused {command:?}: {last}");
-        last
-    }
-
-    /// A script that answers with a number, without keys, on every server: the sum.
-    pub async fn redis_everywhere(&self, script: &str, arg: &str) -> i64 {
-        let mut sum = 0;
-        for node in redis_nodes(&self.config.redis_url) {
-            let answer = redis_raw(node, &["EVAL", script, "0", arg]).await;
-            sum += answer.trim_start_matches(':').trim().parse::<i64>().expect("a number");
-        }
-        sum
-    }
-
-    /// Keeps Postgres from committing anything of the journal until the lock is dropped.
-    pub async fn hold_up_postgres(&self) -> PgConnection {
-        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
-        pg.execute("begin; lock table operations in exclusive mode").await.unwrap();
-        pg
-    }
-
-    /// All keys of this test's prefix are gone from Redis, as if it had come back empty.
-    pub async fn lose_redis(&self) {
-        let script = "local cursor = '0'
-            repeat
-                local found = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000)
-                for _, key in ipairs(found[2]) do redis.call('DEL', key) end
-                cursor = found[1]
-            until cursor == '0'
-            return 0";
-        self.redis_everywhere(script, &format!("{}:*", self.config.prefix)).await;
     }
 
     /// Sends a request and closes the connection before the answer.
@@ -303,6 +251,13 @@ impl TestApp {
             instance.serving.await.expect("the instance ended badly");
         }
         self
+    }
+
+    /// The next instance reads this file.
+    pub fn with_delivery(mut self, file: Option<PathBuf>) -> Self {
+        let build = Build { delivery: file.clone(), ..Build::default() };
+        self.config.delivery = config(&build, &self.schema).delivery;
+        Self { delivery: file, ..self }
     }
 
     /// One instance on data that had none.
@@ -385,6 +340,7 @@ fn config(build: &Build, schema: &str) -> Config {
         database_connections: 8,
         ack_timeout_ms: build.ack_timeout_ms,
         limits,
+        delivery: build.delivery.clone(),
         ..defaults
     };
     Config {

@@ -6,6 +6,8 @@ mod bodies;
 mod client;
 mod events;
 mod program;
+mod raw;
+pub mod receiver;
 pub mod secrets;
 mod servers;
 

@@ -107,4 +107,5 @@ pub fn settings<'a>(command: &'a mut Command, app: &TestApp) -> &'a mut Command 
         .env("ONRUSH_PREFIX", &*app.config.prefix)
         .env("ONRUSH_LIMITS", "off")
         .env("ONRUSH_DATABASE_CONNECTIONS", "8")
+        .envs(app.delivery.iter().map(|file| ("ONRUSH_DELIVERY", file)))
 }

@@ -100,6 +100,11 @@ pub fn seen() -> (usize, usize) {
     (lock(&SECRETS).len(), lock(&LOG).len())
 }
 
+/// What was logged since the last time that it was searched.
+pub fn log() -> String {
+    lock(&LOG).clone()
+}
+
 /// Fails when a secret was logged since the last time.
 pub fn assert_none_logged() {
     let log = std::mem::take(&mut *lock(&LOG));

@@ -1,0 +1,92 @@
+// Orders at a constant rate (open loop), as people order: one to three things of a menu, each order with a
+// key of its own; one in ten sends its request twice, as a client does that lost the answer; one in ten looks
+// at the ranking, one in twenty at its last orders. Whether the ranking is right `onrush verify` says.
+//
+//   USERS         a file of `onrush load-users --points …` (they order in turn)
+//   ONRUSH_URL    the server            OPERATOR_EMAIL, OPERATOR_PASSWORD   who makes the menu
+//   PROFILE       smoke (default), rate RATE, SECONDS                       override the profile's
+import { check, fail, sleep } from 'k6';
+import exec from 'k6/execution';
+import { Counter } from 'k6/metrics';
+import * as onrush from './lib/onrush.js';
+import { users } from './lib/users.js';
+import { uuidv4 } from './lib/uuid.js';
+
+const PROFILES = {
+  smoke: { rate: 50, seconds: 8 },
+  rate: { rate: 500, seconds: 60 },
+};
+const profile = PROFILES[__ENV.PROFILE || 'smoke'];
+const RATE = Number(__ENV.RATE || profile.rate);
+const SECONDS = Number(__ENV.SECONDS || profile.seconds);
+const MENUS = 8;
+
+const orders = new Counter('orders');
+
+export const options = {
+  scenarios: {
+    order: {
+      executor: 'constant-arrival-rate',
+      rate: RATE,
+      timeUnit: '1s',
+      duration: `${SECONDS}s`,
+      preAllocatedVUs: 100,
+      maxVUs: 1000,
+      gracefulStop: '10s',
+    },
+  },
+  thresholds: {
+    checks: ['rate==1'],
+    http_req_failed: ['rate==0'],
+    dropped_iterations: ['count==0'],
+    'http_req_duration{name:order}': ['p(95)<1000'],
+    'http_req_duration{name:popular}': ['p(95)<200'],
+    'http_req_duration{name:orders}': ['p(95)<500'],
+  },
+  summaryTrendStats: ['avg', 'med', 'p(95)', 'p(99)', 'max'],
+};
+
+export function setup() {
+  const session = onrush.login(__ENV.OPERATOR_EMAIL, __ENV.OPERATOR_PASSWORD);
+  const operator = onrush.expect(session, 200, 'the operator is signed in') || fail('no operator');
+  const menus = [];
+  for (let at = 0; at < MENUS; at += 1) {
+    const made = onrush.createMenu(operator.accessToken, { name: `Load ${at} ${uuidv4()}`, price: 10 + at });
+    menus.push((onrush.expect(made, 201, 'the menu is made') || fail('no menu')).menuId);
+  }
+  return { menus, bearer: operator.accessToken };
+}
+
+// Different menus, the first ones more often.
+function choice(menus) {
+  const count = 1 + Math.floor(Math.random() * 3);
+  const chosen = new Set();
+  while (chosen.size < count) chosen.add(menus[Math.floor(Math.random() ** 2 * menus.length)]);
+  return [...chosen].map((menuId) => ({ menuId, quantity: 1 + Math.floor(Math.random() * 3) }));
+}
+
+export default function order({ menus }) {
+  const at = exec.scenario.iterationInTest;
+  const { accessToken } = users[at % users.length];
+  const body = { items: choice(menus) };
+  const key = uuidv4();
+  const placed = onrush.expect(onrush.order(accessToken, body, key), 201, 'ordered');
+  if (!placed) return;
+  orders.add(1);
+  if (at % 10 === 0) {
+    const again = onrush.expect(onrush.order(accessToken, body, key), 201, 'told again');
+    check(again, { 'the same order': (told) => told && told.orderId === placed.orderId });
+  }
+  if (at % 10 === 5) onrush.expect(onrush.popular(), 200, 'saw the ranking');
+  if (at % 20 === 7) onrush.expect(onrush.orders(accessToken), 200, 'saw orders');
+}
+
+export function teardown({ menus }) {
+  sleep(1.5);
+  const told = onrush.expect(onrush.popular(), 200, 'the ranking at the end');
+  check(told, {
+    'three are told': (popular) => popular.items.length === 3,
+    'each menu costs what it did': (popular) =>
+      popular.items.filter((item) => menus.includes(item.menuId)).every((item) => item.price >= 10),
+  });
+}
