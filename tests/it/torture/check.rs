@@ -13,6 +13,7 @@ use super::load::{Done, POINTS, What};
 pub async fn check(pool: &PgPool, done: &[Done]) -> Vec<String> {
     let mut wrong = Vec::new();
     charges(pool, done, &mut wrong).await;
+    orders(pool, done, &mut wrong).await;
     seats(pool, done, &mut wrong).await;
     payments(pool, done, &mut wrong).await;
     journal(pool, &mut wrong).await;
@@ -64,6 +65,30 @@ async fn charges(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Each order that was answered is there as it was told, and no other.
+async fn orders(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
+    let rows = sqlx::query("select order_id::text, user_id::text, items, total, balance_after from orders");
+    let mut kept: HashMap<String, (String, serde_json::Value, i64, i64)> = HashMap::new();
+    for row in rows.fetch_all(pool).await.unwrap() {
+        kept.insert(row.get(0), (row.get(1), row.get(2), row.get(3), row.get(4)));
+    }
+    for told in done.iter().filter(|told| told.status == 201) {
+        let What::Order(menu, quantity) = &told.what else { continue };
+        let number = |member: &str| told.body[member].as_i64().unwrap_or(-1);
+        let is_told =
+            told.body["items"][0]["menuId"] == **menu && number("totalPrice") == i64::from(*quantity);
+        match kept.remove(told.body["orderId"].as_str().unwrap_or_default()) {
+            Some((user, items, total, balance))
+                if is_told
+                    && user == told.user
+                    && items == told.body["items"]
+                    && (total, balance) == (number("totalPrice"), number("balance")) => {}
+            found => wrong.push(format!("{told:?} stands as {found:?}")),
+        }
+    }
+    wrong.extend(kept.iter().map(|(id, row)| format!("nobody was told of order {id} {row:?}")));
 }
 
 /// Each hold that was answered is a reservation with these seats, and there is no other; what became of it is
@@ -153,6 +178,9 @@ async fn journal(pool: &PgPool, wrong: &mut Vec<String>) {
                 }
                 ["points.reserved", _, user, amount, balance, ..] => {
                     moves(&mut balances, user, amount, -1, balance)
+                }
+                ["order.placed", _, _, user, total, balance, ..] => {
+                    moves(&mut balances, user, total, -1, balance)
                 }
                 ["seats.held", reservation, _, show, _, _, seats, ..] => {
                     let seats: Vec<String> = seats.split(',').map(|seat| format!("{show}/{seat}")).collect();

@@ -42,6 +42,8 @@ pub struct Done {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Charge(i64),
+    /// Of a thing that costs one point, so many.
+    Order(String, u32),
     Hold(Vec<u32>),
     Pay(String),
     Cancel(String),
@@ -144,6 +146,18 @@ impl Target {
             && done.status != 201
         {
             self.history.violation(format!("a charge was refused: {done:?}"));
+        }
+    }
+
+    /// So many of something, where there are points for it.
+    pub async fn order(&self, user: &User, menu: &str, quantity: u32) {
+        let body = json!({"items": [{"menuId": menu, "quantity": quantity}]});
+        let build = || self.request(Method::POST, "/v1/orders").json(&body);
+        if let Some(done) = self.write(user, "", What::Order(menu.to_owned(), quantity), build).await
+            && done.status != 201
+            && done.body["code"] != "balance_insufficient"
+        {
+            self.history.violation(format!("an order was refused: {done:?}"));
         }
     }
 
@@ -280,6 +294,8 @@ pub struct Cast {
     pub newcomers: Vec<User>,
     /// They join, look a few times whether their place is still theirs, and leave; again and again.
     pub visitors: Vec<User>,
+    /// What chargers order when they do not charge.
+    pub menus: Vec<String>,
 }
 
 /// Lets buyers in, some at a time.
@@ -330,6 +346,11 @@ pub async fn run(target: Arc<Target>, mut cast: Cast, concerts: Vec<String>, rat
                     target.visit(&user, &concert).await;
                     visitors.lock().unwrap().push(user);
                 });
+            }
+            14..34 => {
+                let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
+                let menu = cast.menus[fastrand::usize(..cast.menus.len())].clone();
+                running.spawn(async move { target.order(&user, &menu, fastrand::u32(1..30)).await });
             }
             _ => {
                 let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();

@@ -182,10 +182,17 @@ impl Torture {
         let chargers = users.split_off(users.len() - CHARGERS);
         let probes = users.split_off(users.len() - PROBES);
         let newcomers = users.split_off(buyers);
-        let cast =
-            Cast { chargers, newcomers, visitors, buyers: load::let_in(target, users, concerts).await };
+        let buyers = load::let_in(target, users, concerts).await;
+        let cast = Cast { chargers, newcomers, visitors, buyers, menus: self.menus().await };
         let running = load::run(target.clone(), cast, concerts.to_vec(), RATE);
         (probes, tokio::spawn(running))
+    }
+
+    /// What is on the menu.
+    async fn menus(&self) -> Vec<String> {
+        let told = Client::new(&self.urls()[0]).get("/v1/menus").await.expect(200);
+        let ids = told.body["items"].as_array().unwrap().iter().map(|menu| menu["menuId"].as_str().unwrap());
+        ids.map(str::to_owned).collect()
     }
 
     pub async fn users(&self, count: usize) -> Vec<User> {
@@ -221,6 +228,7 @@ impl Torture {
                 "queue": {"admitPerSecond": 1_000, "maxActive": 100_000, "activeSeconds": 7_200},
             });
             concerts.push(client.concert(&operator, load::SEATS, load::PRICE, over).await);
+            client.menu(&operator, "torture", 1).await;
         }
         concerts
     }
