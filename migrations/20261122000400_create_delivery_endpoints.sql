@@ -1,5 +1,5 @@
--- Who is told what, as the instance that started last was configured; and how the breaker stands. Addresses
--- and secrets stay in the configuration.
+-- Who is told what, and how the breaker stands: closed where `opens_at` is null, open until then, and then
+-- good for one trial. Addresses and secrets stay in the configuration.
 create table delivery_endpoints (
     endpoint  text    not null,
     kinds     text[]  not null,

@@ -1,26 +1,20 @@
--- The outbox: a row a message and endpoint, written with what it tells of. `position` is the order of an
--- aggregate: a message goes out when none before it is PENDING.
+-- The outbox: a row a message and endpoint, written with what it tells of; `position` is their order.
 create table deliveries (
-    position      bigint      generated always as identity,
-    endpoint      text        not null,
-    message_id    uuid        not null,
-    kind          text        not null,
-    aggregate     uuid        not null,
-    body          text        not null,
-    at            timestamptz not null,
-    state         text        not null default 'PENDING',
-    attempts      integer     not null default 0,
-    next_at       timestamptz not null default now(),
-    claim         uuid,
-    claimed_until timestamptz,
-    last_error    text,
-    delivered_at  timestamptz,
-    constraint deliveries_pk primary key (position),
-    constraint deliveries_once unique (message_id, endpoint),
+    position     bigint      generated always as identity,
+    endpoint     text        not null,
+    message_id   uuid        not null,
+    kind         text        not null,
+    aggregate    uuid        not null,
+    body         text        not null,
+    at           timestamptz not null,
+    state        text        not null default 'PENDING',
+    attempts     integer     not null default 0,
+    last_error   text,
+    delivered_at timestamptz,
+    constraint deliveries_pk primary key (message_id, endpoint),
     constraint deliveries_state_known check (state in ('PENDING', 'DELIVERED', 'DEAD'))
 );
 
-create index deliveries_pending on deliveries (endpoint, position) where state = 'PENDING';
 create index deliveries_in_order on deliveries (endpoint, aggregate, position) where state = 'PENDING';
 create index deliveries_dead on deliveries (endpoint, position) where state = 'DEAD';
-create index deliveries_by_time on deliveries (at);
+create index deliveries_by_time on deliveries using brin (at);

@@ -38,7 +38,7 @@ use crate::queue::ticket::Tickets;
 use crate::ranking;
 use crate::redis::{Redis, Scripts};
 use crate::sabotage::Defence;
-use crate::{metrics, router, schedule, scripts};
+use crate::{delivery, metrics, router, schedule, scripts};
 
 /// The application as handlers hold it.
 pub type AppState = Arc<App>;
@@ -166,6 +166,10 @@ impl App {
         let signing = SigningKeys::open(pool.clone(), &config.derive_bytes("signing keys")).await?;
         let sessions = Sessions::default();
         sessions.refresh(&pool, config.access_token).await?;
+        if let Some(delivery) = &config.delivery {
+            // Before anything is written: what is durable is told.
+            delivery::table::register(&pool, &delivery.endpoints).await?;
+        }
         let board = Board::default();
         board.refresh(&pool).await?;
         let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Target;
 use crate::clock::rfc3339;
 use crate::delivery::sink::wire_id;
-use crate::delivery::table::operator::{Choice, list, replay};
+use crate::delivery::table::operator::{Choice, drop_endpoint, list, replay};
 
 /// What other systems are told, and what they could not be told.
 #[derive(Args)]
@@ -43,6 +43,13 @@ enum Command {
         /// All there are; needed where nothing else says which.
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Tell an endpoint nothing more. Take it out of every instance's file first: a start adds it again.
+    Drop {
+        /// Its name.
+        endpoint: String,
         #[command(flatten)]
         target: Target,
     },
@@ -108,6 +115,18 @@ impl Delivery {
                 }
                 let states = if delivered { vec!["DEAD", "DELIVERED"] } else { vec!["DEAD"] };
                 again(&which.choice(states), &target)
+            }
+            Command::Drop { endpoint, target } => {
+                let config = target.config()?;
+                let there = super::runtime(1)?.block_on(async {
+                    let pool = crate::app::connect_pool(&config).await?;
+                    anyhow::Ok(drop_endpoint(&pool, &endpoint).await?)
+                })?;
+                let (text, code) = match there {
+                    true => (format!("{endpoint} is told nothing more\n"), ExitCode::SUCCESS),
+                    false => (format!("there is no endpoint {endpoint}\n"), ExitCode::FAILURE),
+                };
+                super::print(&text).map(|_| code)
             }
         }
     }

@@ -7,15 +7,17 @@ use chrono::Utc;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::settings::{Delivery, Endpoint};
 use super::sink::{Failure, Sink, wire_id};
+use super::table::breaker::{self, Breaker};
 use super::table::operator::backlog;
-use super::table::{self, Claimed, Failed, breaker};
+use super::table::{self, Ended, Failed, Message};
 use crate::error::Error;
 use crate::metrics;
 
-/// Messages of an endpoint that an instance tries at once.
+/// Lanes of an endpoint that an instance works on at once.
 const FLYING_MAX: usize = 64;
 /// Room that is worth asking for more.
 const ROOM_MIN: usize = 16;
@@ -23,15 +25,17 @@ const ROOM_MIN: usize = 16;
 const IDLE: Duration = Duration::from_millis(200);
 /// Pause after Postgres failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long Postgres may take.
+const STEP_MAX: Duration = Duration::from_secs(10);
 /// Pause between two looks at how much waits.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
-/// A try that has ended.
-struct Tried {
-    message: Claimed,
-    took: Duration,
-    outcome: Result<u16, Failure>,
+/// What came of a lane: tries in order, of which only the last may have failed.
+struct Landed {
+    aggregate: Uuid,
+    claim: Uuid,
     is_trial: bool,
+    tries: Vec<(Message, Duration, Result<u16, Failure>)>,
 }
 
 /// The relay of one endpoint.
@@ -40,8 +44,10 @@ pub struct Relay {
     delivery: Arc<Delivery>,
     name: String,
     sink: Arc<Sink>,
-    flying: JoinSet<Tried>,
-    done: Vec<Tried>,
+    flying: JoinSet<Landed>,
+    landed: Vec<Landed>,
+    /// Lanes that may be worked on at once: halved when something fails, doubled when nothing does.
+    pace: usize,
     measured: Option<Instant>,
 }
 
@@ -54,7 +60,8 @@ impl Relay {
             sink: Arc::new(Sink::new(endpoint, &delivery)?),
             delivery,
             flying: JoinSet::new(),
-            done: Vec::new(),
+            landed: Vec::new(),
+            pace: FLYING_MAX,
             measured: None,
         })
     }
@@ -62,7 +69,8 @@ impl Relay {
     /// Steps until stopped; then what is under way is waited for and noted.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = match self.step().await {
+            let stepped = tokio::time::timeout(STEP_MAX, self.step()).await;
+            let pause = match stepped.unwrap_or_else(|_| Err(Error::unavailable("postgres is slow"))) {
                 Ok(true) => continue,
                 Ok(false) => IDLE,
                 Err(error) => {
@@ -71,28 +79,28 @@ impl Relay {
                 }
             };
             tokio::select! {
-                Some(Ok(tried)) = self.flying.join_next() => self.done.push(tried),
+                Some(Ok(landed)) = self.flying.join_next() => self.landed.push(landed),
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
         }
-        let landed = async {
-            while let Some(tried) = self.flying.join_next().await {
-                self.done.extend(tried);
+        let all_land = async {
+            while let Some(landed) = self.flying.join_next().await {
+                self.landed.extend(landed);
             }
         };
-        let in_time = tokio::time::timeout(self.delivery.timeout(), landed).await;
+        let in_time = tokio::time::timeout(self.delivery.timeout(), all_land).await;
         if in_time.is_err() || self.note().await.is_err() {
             tracing::warn!(endpoint = self.name, "some messages may be delivered twice");
         }
     }
 
-    /// Notes what has ended and launches what is due. False when there was nothing to do.
+    /// Notes what has landed and launches what is due. False when there was nothing to do.
     pub async fn step(&mut self) -> Result<bool, Error> {
-        while let Some(tried) = self.flying.try_join_next() {
-            self.done.extend(tried);
+        while let Some(landed) = self.flying.try_join_next() {
+            self.landed.extend(landed);
         }
-        let noted = !self.done.is_empty();
+        let noted = !self.landed.is_empty();
         self.note().await?;
         if self.measured.is_none_or(|then| then.elapsed() >= MEASURE_EVERY) {
             self.measured = Some(Instant::now());
@@ -102,113 +110,147 @@ impl Relay {
     }
 
     async fn launch(&mut self) -> Result<bool, Error> {
-        let room = FLYING_MAX - self.flying.len();
-        if room < ROOM_MIN {
+        let room = self.pace.saturating_sub(self.flying.len());
+        if room < ROOM_MIN.min(self.pace) {
             return Ok(false);
         }
         let (looked, lease) = (Instant::now(), self.delivery.lease());
         let standing = breaker::look(&self.pool, &self.name).await?;
-        metrics::delivery_breaker(&self.name, standing.is_open);
-        let is_trial = standing.failures >= self.delivery.breaker_failures;
-        if standing.is_open || is_trial && !self.flying.is_empty() {
-            return Ok(false);
-        }
-        if is_trial && !breaker::take_trial(&self.pool, &self.name, lease).await? {
-            return Ok(false);
-        }
-        let limit = if is_trial { 1 } else { room };
-        let claimed = table::claim(&self.pool, &self.name, limit, lease).await?;
+        metrics::delivery_breaker(&self.name, standing == Breaker::Open);
+        let is_trial = match standing {
+            Breaker::Closed => false,
+            Breaker::Open => return Ok(false),
+            Breaker::Trial if !self.flying.is_empty() => return Ok(false),
+            Breaker::Trial if !breaker::take_trial(&self.pool, &self.name, lease).await? => return Ok(false),
+            Breaker::Trial => true,
+        };
+        let lanes = if is_trial { 1 } else { room };
+        let (claim, claimed) = table::claim(&self.pool, &self.name, lanes, lease).await?;
         if claimed.is_empty() && is_trial {
-            breaker::set(&self.pool, &self.name, standing.failures).await?;
+            breaker::return_trial(&self.pool, &self.name).await?;
         }
         // A process that was stopped meanwhile leaves them to others.
         if claimed.is_empty() || looked.elapsed() > lease / 4 {
             return Ok(false);
         }
-        for message in claimed {
-            let sink = self.sink.clone();
+        for (aggregate, messages) in claimed {
+            let (sink, until) = (self.sink.clone(), looked + lease / 2);
             self.flying.spawn(async move {
-                let began = Instant::now();
-                let outcome = sink.send(&message).await;
-                Tried { message, took: began.elapsed(), outcome, is_trial }
+                let tries = work(&sink, messages, if is_trial { 1 } else { usize::MAX }, until).await;
+                Landed { aggregate, claim, is_trial, tries }
             });
         }
         Ok(true)
     }
 
-    /// Writes down what came of tries. Where that fails they are made again: their claims lapse.
+    /// Writes down what came of lanes. Where that fails they are worked on again: their claims lapse.
     async fn note(&mut self) -> Result<(), Error> {
-        let tried = std::mem::take(&mut self.done);
-        if tried.is_empty() {
+        let landed = std::mem::take(&mut self.landed);
+        if landed.is_empty() {
             return Ok(());
         }
-        tried.iter().for_each(|one| metrics::delivery_tried(&self.name, one.took, one.outcome.is_ok()));
-        let is_trial = tried.iter().any(|one| one.is_trial);
-        let is_there = |one: &Tried| one.outcome.as_ref().err().is_none_or(|failure| !failure.is_endpoints);
-        let away = tried.iter().filter(|one| !is_there(one)).count() as i64;
-        let (arrived, lost): (Vec<_>, Vec<_>) = tried.into_iter().partition(|one| one.outcome.is_ok());
-        let positions: Vec<i64> = arrived.iter().map(|one| one.message.position).collect();
-        table::delivered(&self.pool, &positions).await?;
-        arrived.iter().for_each(|one| self.told(one));
-        if away < (arrived.len() + lost.len()) as i64 {
-            breaker::set(&self.pool, &self.name, 0).await?;
+        let is_trial = landed.iter().any(|lane| lane.is_trial);
+        let (mut away, mut there) = (0, 0);
+        for (_, took, outcome) in landed.iter().flat_map(|lane| &lane.tries) {
+            metrics::delivery_tried(&self.name, *took, outcome.is_ok());
+            let is_away = outcome.as_ref().err().is_some_and(|failure| failure.is_endpoints);
+            *(if is_away { &mut away } else { &mut there }) += 1;
         }
         let mut rest = Duration::ZERO;
-        if away > 0
-            && let Some(failures) = breaker::add_failures(&self.pool, &self.name, away, is_trial).await?
-            && let Some(pause) = self.delivery.open_for(failures)
+        if there > 0 {
+            breaker::close(&self.pool, &self.name).await?;
+        } else if let Some(open) =
+            breaker::fail(&self.pool, &self.name, away, is_trial, self.delivery.breaker()).await?
         {
-            rest = pause;
-            tracing::warn!(endpoint = self.name, failures, seconds = pause.as_secs_f64(), "breaker open");
-            breaker::open(&self.pool, &self.name, pause).await?;
+            let seconds = open.as_secs_f64();
+            tracing::warn!(
+                endpoint = self.name,
+                seconds,
+                "the endpoint does not answer: its breaker is open"
+            );
+            rest = open;
         }
-        let failed: Vec<Failed> = lost.into_iter().filter_map(|one| self.judge(one, rest)).collect();
-        table::failed(&self.pool, &failed).await
+        self.pace = if away == 0 { (self.pace * 2).min(FLYING_MAX) } else { (self.pace / 2).max(1) };
+        let ended: Vec<Ended> = landed.iter().map(|lane| self.judge(lane, rest)).collect();
+        table::note(&self.pool, &self.name, &ended).await?;
+        landed.iter().zip(&ended).for_each(|(lane, ended)| self.tell(lane, ended));
+        Ok(())
     }
 
-    /// A try that failed: the next one, or the end. A breaker's trial that says nothing of the message does
-    /// not count, and leaves the next trial to another message.
-    fn judge(&self, tried: Tried, rest: Duration) -> Option<Failed> {
-        let Tried { message, outcome, is_trial, .. } = tried;
-        let failure = outcome.err()?;
-        let counts = !(is_trial && failure.is_endpoints);
-        let tries = message.attempts + i32::from(counts);
-        let pause = if counts { self.delivery.pause(tries) } else { Some(rest * 2) };
-        let (id, why) = (wire_id(message.message_id), &failure.why);
-        let (endpoint, kind) = (&self.name, &message.kind);
-        match pause {
-            Some(pause) => {
-                let seconds = pause.as_secs_f64();
-                tracing::info!(target: "onrush::delivery", id, endpoint, kind, tries, why, seconds, "later");
-            }
-            None => {
-                metrics::delivery_dead(endpoint);
-                tracing::warn!(target: "onrush::delivery", id, endpoint, kind, tries, why, "dead");
-            }
+    /// What follows from a lane's tries. A breaker's trial that says nothing of the message does not count,
+    /// and leaves the next trials to other lanes.
+    fn judge(&self, lane: &Landed, rest: Duration) -> Ended {
+        let arrived = lane.tries.iter().filter(|(_, _, outcome)| outcome.is_ok());
+        let failed = lane.tries.last().and_then(|(message, _, outcome)| {
+            let failure = outcome.as_ref().err()?;
+            let counts = !(lane.is_trial && failure.is_endpoints);
+            let pause = match self.delivery.pause(message.attempts + 1) {
+                _ if !counts => Some(rest * 2),
+                pause => pause.map(|pause| pause.max(failure.not_before)),
+            };
+            Some(Failed { message_id: message.message_id, why: failure.why.clone(), counts, pause })
+        });
+        Ended {
+            aggregate: lane.aggregate,
+            claim: lane.claim,
+            arrived: arrived.map(|(message, ..)| message.message_id).collect(),
+            failed,
         }
-        Some(Failed { why: failure.why, message, counts, pause })
     }
 
-    fn told(&self, tried: &Tried) {
-        let Tried { message, took, outcome, .. } = tried;
-        let lag = (Utc::now() - message.at).to_std().unwrap_or_default();
-        metrics::delivery_lag(&self.name, lag);
-        let (id, status) = (wire_id(message.message_id), outcome.as_ref().ok());
-        let (endpoint, kind, tries) = (&self.name, &message.kind, message.attempts + 1);
-        let (ms, lag) = (took.as_millis() as u64, lag.as_millis() as u64);
-        tracing::info!(target: "onrush::delivery", id, endpoint, kind, status, tries, ms, lag, "delivered");
+    /// A line each in the log, and the metrics.
+    fn tell(&self, lane: &Landed, ended: &Ended) {
+        let endpoint = &self.name;
+        for (message, took, outcome) in &lane.tries {
+            let (id, kind, tries) = (wire_id(message.message_id), &message.kind, message.attempts + 1);
+            let ms = took.as_millis() as u64;
+            match (outcome, ended.failed.as_ref().and_then(|failed| failed.pause)) {
+                (Ok(status), _) => {
+                    let lag = (Utc::now() - message.at).to_std().unwrap_or_default();
+                    metrics::delivery_lag(endpoint, lag);
+                    let lag_ms = lag.as_millis() as u64;
+                    tracing::info!(target: "onrush::delivery", id, endpoint, kind, status, tries, ms, lag_ms,
+                        "delivered");
+                }
+                (Err(Failure { why, .. }), Some(pause)) => {
+                    let seconds = pause.as_secs_f64();
+                    tracing::info!(target: "onrush::delivery", id, endpoint, kind, tries, ms, why, seconds,
+                        "not delivered yet");
+                }
+                (Err(Failure { why, .. }), None) => {
+                    metrics::delivery_dead(endpoint);
+                    tracing::warn!(target: "onrush::delivery", id, endpoint, kind, tries, ms, why, "dead");
+                }
+            }
+        }
     }
 }
 
-/// Registers the endpoints and relays to each until stopped.
-pub async fn keep(pool: PgPool, delivery: Arc<Delivery>, stop: CancellationToken) {
-    while let Err(error) = table::register(&pool, &delivery.endpoints).await {
-        tracing::warn!(%error, "registering the endpoints of delivery");
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = stop.cancelled() => return,
+/// Sends a lane's messages one after the other, until one fails or the time is over.
+async fn work(
+    sink: &Sink,
+    messages: Vec<Message>,
+    most: usize,
+    until: Instant,
+) -> Vec<(Message, Duration, Result<u16, Failure>)> {
+    let mut tries = Vec::new();
+    for message in messages.into_iter().take(most) {
+        let began = Instant::now();
+        if began > until {
+            break;
+        }
+        let outcome = sink.send(&message).await;
+        let failed = outcome.is_err();
+        tries.push((message, began.elapsed(), outcome));
+        if failed {
+            break;
         }
     }
+    tries
+}
+
+/// Relays to each endpoint until stopped.
+pub async fn keep(pool: PgPool, delivery: Arc<Delivery>, stop: CancellationToken) {
     let mut relays = JoinSet::new();
     for endpoint in &delivery.endpoints {
         match Relay::new(pool.clone(), delivery.clone(), endpoint) {

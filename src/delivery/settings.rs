@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::address;
 use super::notice::KINDS;
+use super::table::breaker::Rule;
 
 /// Endpoints and how they are treated.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Delivery {
     timeout_ms: u64,
     /// Failures in a row that open an endpoint's breaker.
     #[serde(default = "breaker_failures")]
-    pub breaker_failures: i64,
+    breaker_failures: i64,
     /// How long it is open at first; each further failure doubles it, up to sixteen times.
     #[serde(default = "breaker_seconds")]
     breaker_seconds: f64,
@@ -146,10 +147,9 @@ impl Delivery {
         self.retry_seconds.get(at).map(|seconds| Duration::from_secs_f64(seconds * jitter()))
     }
 
-    /// How long a breaker is open after so many failures in a row; `None` while it is closed.
-    pub fn open_for(&self, failures: i64) -> Option<Duration> {
-        let more = u32::try_from(failures.checked_sub(self.breaker_failures)?).ok()?;
-        Some(Duration::from_secs_f64(self.breaker_seconds * f64::from(1_u32 << more.min(4)) * jitter()))
+    /// When breakers open, and for how long.
+    pub fn breaker(&self) -> Rule {
+        Rule { failures: self.breaker_failures, seconds: self.breaker_seconds * jitter() }
     }
 }
 
@@ -239,8 +239,5 @@ mod tests {
             }
         }
         assert_eq!((delivery.pause(0), delivery.pause(8)), (None, None));
-        assert_eq!(delivery.open_for(4), None);
-        let open = |failures| delivery.open_for(failures).unwrap().as_secs_f64();
-        assert!((4.0..6.0).contains(&open(5)) && (64.0..96.0).contains(&open(100)));
     }
 }

@@ -187,7 +187,9 @@ async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<Vec<Entr
     let ops: Vec<OpStep> = lately.iter().map(|entry| entry.op).collect();
     let known = recall::receipts(&mut *pg, &ops).await?;
     let new = lately.into_iter().zip(known).filter(|(_, known)| known.is_none());
-    let new: Vec<Entry> = new.map(|(entry, _)| entry).collect();
+    let mut new: Vec<Entry> = new.map(|(entry, _)| entry).collect();
+    // Records stand by operation; what is made of them follows history.
+    new.sort_by_key(|entry| (entry.receipt.epoch, entry.receipt.seq));
     let borrowed: Vec<&Entry> = new.iter().collect();
     entries::insert_operations(&mut *pg, &borrowed).await?;
     entries::insert_entries(pg, &borrowed).await?;

@@ -76,6 +76,8 @@ pub struct Writer {
     owned: Owned,
     positions: Arc<Positions>,
     synced: Instant,
+    /// What was committed and is not in the log yet.
+    told: Vec<Changes>,
 }
 
 impl Writer {
@@ -87,7 +89,7 @@ impl Writer {
         positions: Arc<Positions>,
     ) -> Self {
         let synced = Instant::now();
-        Self { journal, options, connection: None, owned, positions, synced }
+        Self { journal, options, connection: None, owned, positions, synced, told: Vec::new() }
     }
 
     /// Rounds until stopped; then until nothing is left to commit, for at most `drain`.
@@ -132,6 +134,8 @@ impl Writer {
             metrics::batch(count, started.elapsed());
             self.announce(&committed).await;
         }
+        // Nobody waits for a log.
+        self.told.drain(..).for_each(|changes| changes.committed());
         Ok(count)
     }
 
@@ -253,20 +257,19 @@ impl Writer {
                 .flat_map(|batch| &batch.entries)
                 .collect();
             if kept.is_empty() {
-                return Ok(moved);
+                return Ok::<_, Error>((moved, None));
             }
             entries::insert_operations(&mut tx, &kept).await?;
             entries::insert_entries(&mut tx, &kept).await?;
             let changes = Changes::fold(&kept).map_err(Error::internal)?;
             changes.apply(&mut tx).await?;
             tx.commit().await?;
-            changes.committed();
-            Ok(moved)
+            Ok((moved, Some(changes)))
         };
-        match tokio::time::timeout(COMMIT_TIMEOUT, transaction).await {
-            Ok(ended) => ended,
-            Err(_) => Err(Error::unavailable("postgres did not commit in time")),
-        }
+        let ended = tokio::time::timeout(COMMIT_TIMEOUT, transaction).await;
+        let (moved, changes) = ended.map_err(|_| Error::unavailable("postgres did not commit in time"))??;
+        self.told.extend(changes);
+        Ok(moved)
     }
 
     /// Takes note of the cursors that moved; those that did not are read again.

@@ -20,6 +20,8 @@ use crate::ids::MenuId;
 
 /// How old what is told may be.
 const FRESH: Duration = Duration::from_millis(900);
+/// How long a reading may take, with the wait for the one before it.
+const READING_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Known {
@@ -48,8 +50,11 @@ impl Board {
 
     /// Reads what changed.
     pub async fn refresh(&self, pool: &PgPool) -> Result<(), Error> {
-        let _turn = self.reading.lock().await;
-        self.read(pool).await
+        in_time(async {
+            let _turn = self.reading.lock().await;
+            self.read(pool).await
+        })
+        .await
     }
 
     /// Makes sure that nothing which changed more than a second ago is missing.
@@ -57,19 +62,29 @@ impl Board {
         self.since(pool, Instant::now().checked_sub(FRESH)).await
     }
 
-    /// Makes sure that nothing which changed before this time is missing. Who asks at once shares a reading.
+    /// Makes sure that nothing which changed before this time is missing. Who asks at once shares a reading,
+    /// and nobody waits long for it: what is not known now is refused, not done later.
     pub async fn since(&self, pool: &PgPool, then: Option<Instant>) -> Result<(), Error> {
         if self.is_read_since(then) {
             return Ok(());
         }
-        let _turn = self.reading.lock().await;
-        if self.is_read_since(then) { Ok(()) } else { self.read(pool).await }
+        in_time(async {
+            let _turn = self.reading.lock().await;
+            if self.is_read_since(then) { Ok(()) } else { self.read(pool).await }
+        })
+        .await
     }
 
     /// This instance changed something: nothing older is told from here on.
     pub async fn changed(&self, pool: &PgPool) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).read = None;
-        if let Err(error) = self.refresh(pool).await {
+        let read = in_time(async {
+            // A reading that began before the change must not be taken for one of after it.
+            let _turn = self.reading.lock().await;
+            self.known.write().unwrap_or_else(PoisonError::into_inner).read = None;
+            self.read(pool).await
+        });
+        if let Err(error) = read.await {
+            self.known.write().unwrap_or_else(PoisonError::into_inner).read = None;
             tracing::warn!(%error, "reading the menu after a change; who needs it reads it again");
         }
     }
@@ -107,4 +122,9 @@ impl Board {
         let rows: Vec<Menu> = known.menus.range(..end).rev().take(count).map(|(_, m)| m.clone()).collect();
         page.cut(rows, |menu| Ok(menu.menu_id.to_string()), |menu| Ok(menu.clone()))
     }
+}
+
+async fn in_time(reading: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let read = tokio::time::timeout(READING_MAX, reading).await;
+    read.unwrap_or_else(|_| Err(Error::unavailable("the menu cannot be read")))
 }

@@ -12,7 +12,7 @@ use crate::ids::{MenuId, Points};
 pub async fn insert(pg: &mut PgConnection, menu: &Menu) -> Result<DateTime<Utc>, Error> {
     take_turn(pg).await?;
     let row = sqlx::query(
-        "insert into menus (menu_id, name, price, changed_at) values ($1, $2, $3, clock_timestamp())
+        "insert into menus (menu_id, name, price, changed_at) values ($1, $2, $3, greatest(clock_timestamp(), (select max(changed_at) from menus) + interval '1 microsecond'))
          returning changed_at",
     )
     .bind(menu.menu_id)
@@ -27,7 +27,7 @@ pub async fn insert(pg: &mut PgConnection, menu: &Menu) -> Result<DateTime<Utc>,
 pub async fn change(pg: &mut PgConnection, menu: &Menu) -> Result<Option<(Menu, DateTime<Utc>)>, Error> {
     let Some(before) = lock(pg, menu.menu_id).await? else { return Ok(None) };
     let row = sqlx::query(
-        "update menus set name = $2, price = $3, changed_at = clock_timestamp() where menu_id = $1
+        "update menus set name = $2, price = $3, changed_at = greatest(clock_timestamp(), (select max(changed_at) from menus) + interval '1 microsecond') where menu_id = $1
          returning changed_at",
     )
     .bind(menu.menu_id)
@@ -42,7 +42,7 @@ pub async fn change(pg: &mut PgConnection, menu: &Menu) -> Result<Option<(Menu, 
 pub async fn remove(pg: &mut PgConnection, id: MenuId) -> Result<Option<(Menu, DateTime<Utc>)>, Error> {
     let Some(before) = lock(pg, id).await? else { return Ok(None) };
     let row = sqlx::query(
-        "update menus set deleted_at = clock_timestamp(), changed_at = clock_timestamp() where menu_id = $1
+        "update menus set deleted_at = clock_timestamp(), changed_at = greatest(clock_timestamp(), (select max(changed_at) from menus) + interval '1 microsecond') where menu_id = $1
          returning changed_at",
     )
     .bind(id)
@@ -51,7 +51,8 @@ pub async fn remove(pg: &mut PgConnection, id: MenuId) -> Result<Option<(Menu, D
     Ok(Some((before, row.try_get(0)?)))
 }
 
-/// One change at a time, until the transaction ends: the order of `changed_at` is that of the commits.
+/// One change at a time, until the transaction ends: the order of `changed_at` is that of the commits, also
+/// when the clock went back in between.
 async fn take_turn(pg: &mut PgConnection) -> Result<(), Error> {
     sqlx::query("lock table menus in share row exclusive mode").execute(pg).await?;
     Ok(())

@@ -13,6 +13,8 @@ use crate::menus::model::Menu;
 pub const WINDOW_DAYS: i64 = 7;
 /// Menus that are told.
 pub const TOP: usize = 3;
+/// How far two clocks may differ at the end of an hour.
+pub const EDGE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// A full hour (UTC), counted from 1970.

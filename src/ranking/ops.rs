@@ -16,6 +16,8 @@ use crate::redis::{RedisError, Reply, Shard};
 
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_millis(900);
+/// How long counting may take, with the wait for the one before.
+const COUNTING_MAX: Duration = Duration::from_secs(2);
 /// Hours of menus that have left the window and that a reader leaves out by himself, a shard.
 const GONE_MAX: u32 = 10_000;
 /// Times that shards are asked again because the window moved on between two of them.
@@ -55,6 +57,12 @@ pub async fn popular(app: &App) -> Result<Popular, Error> {
     if let Some(popular) = told(app) {
         return Ok(popular);
     }
+    let counted = tokio::time::timeout(COUNTING_MAX, counted(app)).await;
+    counted.unwrap_or_else(|_| Err(Error::unavailable("the ranking cannot be counted")))
+}
+
+/// Counts, in turn; who waited takes what the one before him has found.
+async fn counted(app: &App) -> Result<Popular, Error> {
     let _turn = app.popular.reading.lock().await;
     if let Some(popular) = told(app) {
         return Ok(popular);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Row};
 
-use super::model::{Count, Hour, begin_of, hour_of, window_at};
+use super::model::{Count, EDGE_MS, Hour, begin_of, hour_of, window_at};
 use super::store;
 use crate::error::Error;
 use crate::ids::MenuId;
@@ -53,9 +53,10 @@ impl Changes {
     }
 }
 
-/// Loads a shard's counts of the window.
+/// Loads a shard's counts of the window, by a clock that may be ahead of Redis' a little: what is too much
+/// leaves on the next tick.
 pub async fn load(pg: &mut PgConnection, loader: &mut Loader, now_ms: i64) -> Result<(), Error> {
-    load_hours(pg, loader, window_at(now_ms), |_, _| true).await
+    load_hours(pg, loader, window_at(now_ms - EDGE_MS), |_, _| true).await
 }
 
 /// Loads hours from one on, those that are wanted; asked with the hour and its `hour:menu`.
@@ -127,6 +128,7 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
         menus.push(menu.parse::<MenuId>().map_err(|_| bad())?);
         counts.push(Count { orders: *orders, quantity: *quantity.get(slot).ok_or_else(bad)? });
     }
+    let Some(oldest) = hours.iter().min().copied() else { return Ok(()) };
     sqlx::query(
         "insert into popular_hours (shard, hour, menu_id, orders, quantity)
          select $1, c.* from unnest($2::timestamptz[], $3::uuid[], $4::bigint[], $5::bigint[]) as c
@@ -141,17 +143,23 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
     .execute(&mut *pg)
     .await?;
     sqlx::query(
-        "update popular_hours p set unlisted_orders = p.orders - l.orders,
-             unlisted_quantity = p.quantity - l.quantity
-         from popular_hours q, lateral (
-             select count(*) as orders, coalesce(sum(i.quantity), 0)::bigint as quantity
+        "with listed as (
+             select date_trunc('hour', o.created_at, 'UTC') as hour, i.\"menuId\" as menu_id,
+                 count(*) as orders, sum(i.quantity)::bigint as quantity
              from orders o, jsonb_to_recordset(o.items) as i(\"menuId\" uuid, quantity bigint)
-             where o.shard = q.shard and o.created_at >= q.hour and o.created_at < q.hour + interval '1 hour'
-                 and i.\"menuId\" = q.menu_id
-         ) l
-         where p.shard = $1 and (q.shard, q.hour, q.menu_id) = (p.shard, p.hour, p.menu_id)",
+             where o.shard = $1 and o.created_at >= $2
+             group by 1, 2
+         ), counted as (
+             select p.hour, p.menu_id, coalesce(l.orders, 0) as orders, coalesce(l.quantity, 0) as quantity
+             from popular_hours p left join listed l on l.hour = p.hour and l.menu_id = p.menu_id
+             where p.shard = $1 and p.hour >= $2
+         )
+         update popular_hours p set unlisted_orders = p.orders - c.orders,
+             unlisted_quantity = p.quantity - c.quantity
+         from counted c where p.shard = $1 and p.hour = c.hour and p.menu_id = c.menu_id",
     )
     .bind(kept.space.shard.as_i32())
+    .bind(oldest)
     .execute(pg)
     .await?;
     Ok(())

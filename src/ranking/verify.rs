@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-use super::model::{Hour, window_at};
+use super::model::{EDGE_MS, Hour, window_at};
 use super::{store, table};
 use crate::error::Error;
 use crate::journal::loader::{Contents, Loader};
 use crate::journal::verify::Raw;
 use crate::redis::{Shard, Space};
-
-/// How far two clocks may differ at the end of an hour.
-const EDGE_MS: i64 = 60_000;
 
 /// Hours that have left the window are taken out on a tick, which may be still to come, or a moment ahead of
 /// this clock: those that Redis has are expected with it, those of the window's first hour that it has not
@@ -29,9 +26,6 @@ pub async fn apply_soft(
     let first = window_at(now_ms);
     let is_edge = window_at(now_ms + EDGE_MS) != first;
     let oldest = hours.values().filter_map(|hour| hour.parse::<Hour>().ok()).min().unwrap_or(first);
-    if oldest >= first && !is_edge {
-        return Ok(());
-    }
     let mut loader = Loader::into_memory(space.clone());
     let is_wanted = |hour, slot: &String| hour > first || (hour == first && !is_edge) || there.contains(slot);
     table::load_hours(pg, &mut loader, oldest.min(first), is_wanted).await?;

@@ -60,6 +60,13 @@ async fn upkeep_hour(app: &AppState) -> Result<Option<u64>, Error> {
     accounts::table::drop_session_changes(&app.pool).await?;
     ranking::table::drop_old(&app.pool, now).await?;
     delivery::table::operator::drop_old(&app.pool).await?;
+    for (endpoint, hours) in delivery::table::operator::late(&app.pool).await? {
+        tracing::warn!(
+            endpoint,
+            hours,
+            "messages wait for delivery; does an instance still know the endpoint?"
+        );
+    }
     for shard in app.journal.shards.all() {
         for _ in 0..FORGET_ROUNDS {
             match payments::recovery::forget(app, shard).await {

@@ -255,12 +255,13 @@ async fn watch_changes(app: AppState) {
     let mut ticks = interval(CHANGES_EVERY);
     loop {
         ticks.tick().await;
-        let sessions = app.sessions.refresh(&app.pool, app.config.access_token).await;
-        if let Err(error) = sessions.and(app.tokens.keys.refresh().await) {
-            tracing::debug!(%error, "reading what changed about sessions");
-        }
-        if let Err(error) = app.board.refresh(&app.pool).await {
-            tracing::debug!(%error, "reading what changed about menus");
+        let sessions = async {
+            app.sessions.refresh(&app.pool, app.config.access_token).await?;
+            app.tokens.keys.refresh().await
+        };
+        let (sessions, menus) = tokio::join!(sessions, app.board.refresh(&app.pool));
+        if let Err(error) = sessions.and(menus) {
+            tracing::debug!(%error, "reading what others changed");
         }
     }
 }

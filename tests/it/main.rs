@@ -9,6 +9,7 @@ mod clocks;
 mod contract;
 mod crash;
 mod delivery;
+mod delivery_kills;
 mod demo;
 mod dependencies;
 mod doctor;

@@ -2,12 +2,13 @@
 //! `acks=all` and an idempotent producer; a record whose outcome is unknown is sent again, with the same id.
 
 use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{Failure, wire_id};
 use crate::delivery::settings::Delivery;
-use crate::delivery::table::Claimed;
+use crate::delivery::table::Message;
 
 /// What a topic answers when it has a record.
 const STORED: u16 = 200;
@@ -35,7 +36,7 @@ impl Kafka {
     }
 
     /// One record.
-    pub async fn send(&self, message: &Claimed) -> Result<u16, Failure> {
+    pub async fn send(&self, message: &Message) -> Result<u16, Failure> {
         let (id, key) = (wire_id(message.message_id), message.aggregate.to_string());
         let headers = OwnedHeaders::new()
             .insert(Header { key: "webhook-id", value: Some(id.as_str()) })
@@ -47,7 +48,12 @@ impl Kafka {
             .headers(headers);
         match self.producer.send(record, self.timeout).await {
             Ok(_) => Ok(STORED),
-            Err((error, _)) => Err(Failure::endpoints(error)),
+            Err((error, _)) => Err(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
+                    Failure::messages(error)
+                }
+                _ => Failure::endpoints(error),
+            }),
         }
     }
 }

@@ -4,10 +4,12 @@
 mod kafka;
 mod webhook;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::settings::{Delivery, Destination, Endpoint};
-use super::table::Claimed;
+use super::table::Message;
 
 /// Why a try failed, and whom that speaks of.
 #[derive(Debug)]
@@ -16,12 +18,20 @@ pub struct Failure {
     pub why: String,
     /// Another message would have fared no better: the breaker counts it.
     pub is_endpoints: bool,
+    /// The receiver asks for so much patience.
+    pub not_before: Duration,
 }
 
 impl Failure {
     /// The endpoint is away or refuses whatever comes.
     pub fn endpoints(why: impl ToString) -> Self {
-        Self { why: why.to_string(), is_endpoints: true }
+        Self { why: why.to_string(), is_endpoints: true, not_before: Duration::ZERO }
+    }
+
+    /// The endpoint is there and does not like this message.
+    #[cfg(feature = "kafka")]
+    pub fn messages(why: impl ToString) -> Self {
+        Self { is_endpoints: false, ..Self::endpoints(why) }
     }
 }
 
@@ -51,7 +61,7 @@ impl Sink {
     }
 
     /// Tries once; what it says in return, where it says anything.
-    pub async fn send(&self, message: &Claimed) -> Result<u16, Failure> {
+    pub async fn send(&self, message: &Message) -> Result<u16, Failure> {
         match self {
             Self::Webhook(webhook) => webhook.send(message).await,
             #[cfg(feature = "kafka")]

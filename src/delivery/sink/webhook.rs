@@ -3,9 +3,10 @@
 //! is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Failure, wire_id};
 use crate::delivery::address::PublicOnly;
 use crate::delivery::settings::Delivery;
-use crate::delivery::table::Claimed;
+use crate::delivery::table::Message;
 
 /// An endpoint behind a URL.
 pub struct Webhook {
@@ -44,7 +45,7 @@ impl Webhook {
     }
 
     /// One POST.
-    pub async fn send(&self, message: &Claimed) -> Result<u16, Failure> {
+    pub async fn send(&self, message: &Message) -> Result<u16, Failure> {
         let (id, now) = (wire_id(message.message_id), Utc::now().timestamp());
         let signature = self.signer.sign(&id, now, message.body.as_bytes()).map_err(Failure::endpoints)?;
         let request = self
@@ -57,12 +58,20 @@ impl Webhook {
             .header("onrush-kind", &message.kind)
             .header("onrush-aggregate", message.aggregate.to_string())
             .body(message.body.clone());
-        let status = request.send().await.map_err(why)?.status();
+        let answer = request.send().await.map_err(why)?;
+        let status = answer.status();
         if status.is_success() {
             return Ok(status.as_u16());
         }
-        Err(Failure { why: status.to_string(), is_endpoints: !is_about_the_message(status) })
+        let not_before = patience(answer.headers());
+        Err(Failure { why: status.to_string(), is_endpoints: !is_about_the_message(status), not_before })
     }
+}
+
+/// `Retry-After` in seconds, a day at most.
+fn patience(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0).min(86_400))
 }
 
 /// The receiver is there and did not like this body.

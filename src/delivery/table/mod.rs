@@ -3,10 +3,12 @@
 pub mod breaker;
 pub mod operator;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
@@ -14,34 +16,49 @@ use super::notice::Notice;
 use super::settings::Endpoint;
 use crate::error::Error;
 
+/// Messages of a lane that one claim takes.
+const LANE_MAX: i64 = 10;
+
 /// What a round has to tell.
 #[derive(Default)]
-pub struct Outbox(Vec<Notice>);
+pub struct Outbox {
+    notices: Vec<Notice>,
+    /// Kinds that anybody is told, once that was asked.
+    wanted: OnceLock<BTreeSet<String>>,
+}
 
 impl Outbox {
     /// One more.
     pub fn push(&mut self, notice: Notice) {
-        self.0.push(notice);
+        self.notices.push(notice);
     }
 
     /// Writes a row for each that is to be told it. One that is there already is the same.
     pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
-        if self.0.is_empty() {
+        if self.notices.is_empty() {
             return Ok(());
         }
         let wanted = wanted(&mut *pg).await?;
-        let told: Vec<&Notice> = self.0.iter().filter(|notice| wanted.contains(notice.kind)).collect();
+        let wanted = self.wanted.get_or_init(|| wanted);
+        let told: Vec<&Notice> = self.notices.iter().filter(|one| wanted.contains(one.kind)).collect();
         if told.is_empty() {
             return Ok(());
         }
         sqlx::query(
-            "insert into deliveries (endpoint, message_id, kind, aggregate, body, at)
-             select e.endpoint, n.message_id, n.kind, n.aggregate, n.body, n.at
-             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[])
-                 with ordinality as n(message_id, kind, aggregate, body, at, place)
-             join delivery_endpoints e on e.is_active and n.kind = any(e.kinds)
-             order by n.place
-             on conflict (message_id, endpoint) do nothing",
+            "with told as (
+                 insert into deliveries (endpoint, message_id, kind, aggregate, body, at)
+                 select e.endpoint, n.message_id, n.kind, n.aggregate, n.body, n.at
+                 from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[])
+                     with ordinality as n(message_id, kind, aggregate, body, at, place)
+                 join delivery_endpoints e on e.is_active and n.kind = any(e.kinds)
+                 order by n.place
+                 on conflict (message_id, endpoint) do nothing
+                 returning endpoint, aggregate, at
+             )
+             insert into delivery_lanes (endpoint, aggregate, pending, oldest_at)
+             select endpoint, aggregate, count(*), min(at) from told group by 1, 2 order by 1, 2
+             on conflict (endpoint, aggregate) do update
+             set pending = delivery_lanes.pending + excluded.pending",
         )
         .bind(told.iter().map(|notice| notice.id()).collect::<Vec<_>>())
         .bind(told.iter().map(|notice| notice.kind).collect::<Vec<_>>())
@@ -53,11 +70,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// They are durable: a line each in the log.
+    /// They are durable: a line in the log for each that is told.
     pub fn log(&self) {
-        for notice in &self.0 {
-            let id = super::sink::wire_id(notice.id());
-            let (kind, about) = (notice.kind, notice.about);
+        let is_told = |kind: &str| self.wanted.get().is_some_and(|wanted| wanted.contains(kind));
+        for notice in self.notices.iter().filter(|notice| is_told(notice.kind)) {
+            let (id, kind, about) = (super::sink::wire_id(notice.id()), notice.kind, notice.about);
             tracing::info!(target: "onrush::delivery", id, kind, %about, "notice");
         }
     }
@@ -71,33 +88,26 @@ async fn wanted(pg: &mut PgConnection) -> Result<BTreeSet<String>, Error> {
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// From now on these are told, and nobody else.
+/// These are told from now on, besides those that were. An instance with an older file takes nothing away.
 pub async fn register(pool: &PgPool, endpoints: &[Endpoint]) -> Result<(), Error> {
-    let mut tx = pool.begin().await?;
-    sqlx::query("lock table delivery_endpoints in share row exclusive mode").execute(&mut *tx).await?;
-    sqlx::query("update delivery_endpoints set is_active = false where endpoint <> all($1)")
-        .bind(endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>())
-        .execute(&mut *tx)
-        .await?;
     for endpoint in endpoints {
         sqlx::query(
             "insert into delivery_endpoints (endpoint, kinds, is_active) values ($1, $2, true)
-             on conflict (endpoint) do update set kinds = excluded.kinds, is_active = true",
+             on conflict (endpoint) do update set is_active = true, kinds = array(
+                 select unnest(delivery_endpoints.kinds) union select unnest(excluded.kinds) order by 1
+             )",
         )
         .bind(&endpoint.name)
         .bind(endpoint.kinds.iter().map(String::as_str).collect::<Vec<_>>())
-        .execute(&mut *tx)
+        .execute(pool)
         .await?;
     }
-    tx.commit().await?;
     Ok(())
 }
 
-/// A message that is ours to send until the claim lapses.
+/// A message that is ours to send while we have its lane.
 #[derive(Clone, Debug)]
-pub struct Claimed {
-    /// Its row.
-    pub position: i64,
+pub struct Message {
     /// Its id.
     pub message_id: Uuid,
     /// What it tells.
@@ -110,77 +120,61 @@ pub struct Claimed {
     pub at: DateTime<Utc>,
     /// Tries that failed and counted.
     pub attempts: i32,
-    /// By whom it is claimed.
-    pub claim: Uuid,
 }
 
-/// Claims messages that are due, the first of each aggregate, oldest first.
+/// Claims lanes that are due, the one that is due longest first: each one's first messages, in order.
 pub async fn claim(
     pool: &PgPool,
     endpoint: &str,
-    limit: usize,
+    lanes: usize,
     lease: Duration,
-) -> Result<Vec<Claimed>, Error> {
+) -> Result<(Uuid, BTreeMap<Uuid, Vec<Message>>), Error> {
     let claim = Uuid::now_v7();
     let rows = sqlx::query(
         "with due as (
-             select d.position from deliveries d
-             where d.endpoint = $1 and d.state = 'PENDING' and d.next_at <= now()
-                 and (d.claimed_until is null or d.claimed_until < now())
-                 and not exists (
-                     select from deliveries before
-                     where before.endpoint = d.endpoint and before.aggregate = d.aggregate
-                         and before.state = 'PENDING' and before.position < d.position
-                 )
-             order by d.position limit $2
-             for update of d skip locked
+             select endpoint, aggregate from delivery_lanes
+             where endpoint = $1 and next_at <= now()
+             order by next_at limit $2 for update skip locked
+         ), claimed as (
+             update delivery_lanes l set claim = $3, next_at = now() + make_interval(secs => $4)
+             from due where l.endpoint = due.endpoint and l.aggregate = due.aggregate
+             returning l.aggregate
          )
-         update deliveries d set claim = $3, claimed_until = now() + make_interval(secs => $4)
-         from due where d.position = due.position
-         returning d.position, d.message_id, d.kind, d.aggregate, d.body, d.at, d.attempts",
+         select d.message_id, d.kind, d.aggregate, d.body, d.at, d.attempts
+         from claimed c cross join lateral (
+             select * from deliveries d
+             where d.endpoint = $1 and d.aggregate = c.aggregate and d.state = 'PENDING'
+             order by d.position limit $5
+         ) d
+         order by d.position",
     )
     .bind(endpoint)
-    .bind(limit as i64)
+    .bind(lanes as i64)
     .bind(claim)
     .bind(lease.as_secs_f64())
+    .bind(LANE_MAX)
     .fetch_all(pool)
     .await?;
-    let claimed = |row: &sqlx::postgres::PgRow| {
-        Ok(Claimed {
-            position: row.try_get(0)?,
-            message_id: row.try_get(1)?,
-            kind: row.try_get(2)?,
-            aggregate: row.try_get(3)?,
-            body: row.try_get(4)?,
-            at: row.try_get(5)?,
-            attempts: row.try_get(6)?,
-            claim,
-        })
-    };
-    rows.iter().map(claimed).collect()
-}
-
-/// They arrived. So it stands, whoever has claimed them since.
-pub async fn delivered(pool: &PgPool, positions: &[i64]) -> Result<(), Error> {
-    if positions.is_empty() {
-        return Ok(());
+    let mut found: BTreeMap<Uuid, Vec<Message>> = BTreeMap::new();
+    for row in rows {
+        let aggregate = row.try_get(2)?;
+        found.entry(aggregate).or_default().push(Message {
+            message_id: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            aggregate,
+            body: row.try_get(3)?,
+            at: row.try_get(4)?,
+            attempts: row.try_get(5)?,
+        });
     }
-    sqlx::query(
-        "update deliveries set state = 'DELIVERED', delivered_at = now(), attempts = attempts + 1,
-             claim = null, claimed_until = null, last_error = null
-         where position = any($1) and state = 'PENDING'",
-    )
-    .bind(positions)
-    .execute(pool)
-    .await?;
-    Ok(())
+    Ok((claim, found))
 }
 
-/// What comes after a try that failed.
+/// A try that failed, and what follows.
 #[derive(Clone, Debug)]
 pub struct Failed {
-    /// The row, and our claim on it.
-    pub message: Claimed,
+    /// Which.
+    pub message_id: Uuid,
     /// Why.
     pub why: String,
     /// Whether the try counts.
@@ -189,26 +183,111 @@ pub struct Failed {
     pub pause: Option<Duration>,
 }
 
-/// They did not arrive. Who has lost his claim has nothing to say.
-pub async fn failed(pool: &PgPool, failed: &[Failed]) -> Result<(), Error> {
-    if failed.is_empty() {
-        return Ok(());
-    }
+/// What came of a lane that was claimed.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which.
+    pub aggregate: Uuid,
+    /// Our claim.
+    pub claim: Uuid,
+    /// Messages that arrived.
+    pub arrived: Vec<Uuid>,
+    /// The one after them, where it did not.
+    pub failed: Option<Failed>,
+}
+
+/// Notes what came of lanes. What arrived has arrived, whoever has the lane now; else, who has lost his claim
+/// has nothing to say.
+pub async fn note(pool: &PgPool, endpoint: &str, ended: &[Ended]) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let lanes: Vec<Uuid> = ended.iter().map(|lane| lane.aggregate).collect();
+    // In the order of the writer, which adds to them.
     sqlx::query(
-        "update deliveries d set claim = null, claimed_until = null, last_error = f.why,
-             attempts = d.attempts + case when f.counts then 1 else 0 end,
-             state = case when f.pause is null then 'DEAD' else 'PENDING' end,
-             next_at = now() + make_interval(secs => coalesce(f.pause, 0))
-         from unnest($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::float8[])
-             as f(position, claim, why, counts, pause)
-         where d.position = f.position and d.claim = f.claim and d.state = 'PENDING'",
+        "select from delivery_lanes where endpoint = $1 and aggregate = any($2) order by aggregate for update",
     )
-    .bind(failed.iter().map(|one| one.message.position).collect::<Vec<_>>())
-    .bind(failed.iter().map(|one| one.message.claim).collect::<Vec<_>>())
-    .bind(failed.iter().map(|one| one.why.as_str()).collect::<Vec<_>>())
-    .bind(failed.iter().map(|one| one.counts).collect::<Vec<_>>())
-    .bind(failed.iter().map(|one| one.pause.map(|pause| pause.as_secs_f64())).collect::<Vec<_>>())
-    .execute(pool)
+    .bind(endpoint)
+    .bind(&lanes)
+    .execute(&mut *tx)
     .await?;
+    let mut left: BTreeMap<Uuid, i64> = BTreeMap::new();
+    let arrived = sqlx::query(
+        "update deliveries set state = 'DELIVERED', delivered_at = now(), attempts = attempts + 1,
+             last_error = null
+         where endpoint = $1 and message_id = any($2) and state = 'PENDING' returning aggregate",
+    )
+    .bind(endpoint)
+    .bind(ended.iter().flat_map(|lane| lane.arrived.clone()).collect::<Vec<_>>())
+    .fetch_all(&mut *tx)
+    .await?;
+    let dead = failed(&mut tx, endpoint, ended).await?;
+    for row in arrived.iter().chain(&dead) {
+        *left.entry(row.try_get(0)?).or_default() += 1;
+    }
+    count(&mut tx, endpoint, ended, &left).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// The aggregates of those that are dead now.
+async fn failed(pg: &mut PgConnection, endpoint: &str, ended: &[Ended]) -> Result<Vec<PgRow>, Error> {
+    let failed = || ended.iter().filter_map(|lane| Some((lane, lane.failed.as_ref()?)));
+    let rows = sqlx::query(
+        "with failed as (
+             update deliveries d set last_error = f.why,
+                 attempts = d.attempts + case when f.counts then 1 else 0 end,
+                 state = case when f.is_dead then 'DEAD' else 'PENDING' end
+             from unnest($2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::boolean[])
+                 as f(message_id, claim, why, counts, is_dead)
+             where d.endpoint = $1 and d.message_id = f.message_id and d.state = 'PENDING'
+                 and exists (select from delivery_lanes l
+                     where l.endpoint = d.endpoint and l.aggregate = d.aggregate and l.claim = f.claim)
+             returning d.aggregate, d.state
+         )
+         select aggregate from failed where state = 'DEAD'",
+    )
+    .bind(endpoint)
+    .bind(failed().map(|(_, one)| one.message_id).collect::<Vec<_>>())
+    .bind(failed().map(|(lane, _)| lane.claim).collect::<Vec<_>>())
+    .bind(failed().map(|(_, one)| one.why.as_str()).collect::<Vec<_>>())
+    .bind(failed().map(|(_, one)| one.counts).collect::<Vec<_>>())
+    .bind(failed().map(|(_, one)| one.pause.is_none()).collect::<Vec<_>>())
+    .fetch_all(pg)
+    .await?;
+    Ok(rows)
+}
+
+/// Lanes count what is PENDING in them, and go when that is nothing.
+async fn count(
+    pg: &mut PgConnection,
+    endpoint: &str,
+    ended: &[Ended],
+    left: &BTreeMap<Uuid, i64>,
+) -> Result<(), Error> {
+    let pause = |lane: &Ended| lane.failed.as_ref().and_then(|one| one.pause).unwrap_or_default();
+    let lanes: Vec<Uuid> = ended.iter().map(|lane| lane.aggregate).collect();
+    sqlx::query(
+        "update delivery_lanes l set pending = l.pending - e.gone,
+             oldest_at = coalesce((select d.at from deliveries d
+                 where d.endpoint = $1 and d.aggregate = e.aggregate and d.state = 'PENDING'
+                 order by d.position limit 1), l.oldest_at),
+             next_at = case when l.claim = e.claim then now() + make_interval(secs => e.pause)
+                 else l.next_at end,
+             claim = nullif(l.claim, e.claim)
+         from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::bigint[])
+             as e(aggregate, claim, pause, gone)
+         where l.endpoint = $1 and l.aggregate = e.aggregate",
+    )
+    .bind(endpoint)
+    .bind(&lanes)
+    .bind(ended.iter().map(|lane| lane.claim).collect::<Vec<_>>())
+    .bind(ended.iter().map(|lane| pause(lane).as_secs_f64()).collect::<Vec<_>>())
+    .bind(ended.iter().map(|lane| left.get(&lane.aggregate).copied().unwrap_or(0)).collect::<Vec<_>>())
+    .execute(&mut *pg)
+    .await?;
+    sqlx::query("delete from delivery_lanes where endpoint = $1 and aggregate = any($2) and pending = 0")
+        .bind(endpoint)
+        .bind(&lanes)
+        .execute(pg)
+        .await?;
     Ok(())
 }
