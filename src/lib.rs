@@ -102,6 +102,28 @@
 //!     Note over O,S: for a transfer that nobody drives, payments/abort decides no if nothing is decided
 //! ```
 //!
+//! # Ordering, and telling others
+//!
+//! ```mermaid
+//! sequenceDiagram
+//!     participant C as Client
+//!     participant O as Onrush
+//!     participant U as Redis (user's shard)
+//!     participant P as Postgres
+//!     participant D as Data platform
+//!     C->>O: POST /v1/orders (Idempotency-Key)
+//!     O->>O: names and prices from the menu that each instance remembers, a second old at most
+//!     O->>U: orders/place: balance, entry, ranking (totals and this hour)
+//!     O->>P: writer: orders, ledger, popular_hours, and the outbox: deliveries, delivery_lanes
+//!     P-->>O: committed
+//!     O-->>C: 201, the order
+//!     loop a relay on every instance
+//!         O->>P: claim lanes that are due (FOR UPDATE SKIP LOCKED): a user's orders are one lane
+//!         O->>D: POST, signed, with the message's id
+//!         O->>P: DELIVERED, or when to try again
+//!     end
+//! ```
+//!
 //! # Loss
 //!
 //! Each shard's keeper compares Redis with the cursor each 100 ms. When Redis is another one, was emptied,
@@ -130,6 +152,7 @@
 //! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |
 //! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` `orders` `ranking` | features |
+//! | `delivery` | an outbox, relays and sinks: what happened is told to other systems |
 //! | `operations` | what operators, load balancers and Prometheus ask |
 //! | [`sabotage`] | what negative controls take out; empty in a plain build |
 //! | [`servers`] | Redis and Postgres as children, for the demo and the tests |

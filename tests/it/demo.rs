@@ -146,6 +146,40 @@ async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
     nobody_is_left(folder);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_that_nobody_reads_goes_on() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::Builder::new().prefix("onrush-demo-").tempdir_in("/tmp").unwrap();
+    let mut command = Program::command(&["demo", "--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(folder.path()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("ready ") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    let client = Client::new(line.trim_start_matches("ready ").trim_end());
+    let user = sign_in(&client, &demo_file(folder.path()), "USER").await;
+    let menus = client.get("/v1/menus").await.expect(200).body;
+    // More than a pipe holds; nothing is read any more.
+    for _ in 0..300 {
+        let body = json!({"items": [{"menuId": menus["items"][0]["menuId"], "quantity": 1}]});
+        client.post_as(&user, "/v1/orders", body).await.expect(201);
+    }
+    eventually("all is received", || async {
+        client.get("/metrics").await.text.contains("outcome=\"delivered\"} 300")
+    })
+    .await;
+    onrush::servers::signal(child.id(), "TERM");
+    // What was shown is still in the pipe.
+    let shown =
+        output.lines().map_while(Result::ok).filter(|line| line.starts_with("received order")).count();
+    assert!(shown > 100, "{shown} were shown");
+    child.wait().unwrap();
+    nobody_is_left(folder.path());
+}
+
 fn demo_is_locked(folder: &Path) -> String {
     let mut command = Program::command(&["demo", "--listen", "127.0.0.1:0", "--data-dir"]);
     String::from_utf8_lossy(&command.arg(folder).output().unwrap().stderr).into_owned()
