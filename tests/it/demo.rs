@@ -148,18 +148,12 @@ async fn a_demo_survives_every_kill_and_leaves_no_orphan() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_demo_that_nobody_reads_goes_on() {
-    use std::io::{BufRead, BufReader};
     let folder = tempfile::Builder::new().prefix("onrush-demo-").tempdir_in("/tmp").unwrap();
     let mut command = Program::command(&["demo", "--listen", "127.0.0.1:0", "--data-dir"]);
-    command.arg(folder.path()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("ready ") {
-        line.clear();
-        assert!(output.read_line(&mut line).unwrap() > 0, "it ended");
-    }
-    let client = Client::new(line.trim_start_matches("ready ").trim_end());
+    command.arg(folder.path()).stderr(std::process::Stdio::null());
+    let (program, mut output) = Program::unread(command);
+    let line = output.by_ref().find(|line| line.starts_with("ready ")).expect("it is ready");
+    let client = Client::new(line.trim_start_matches("ready "));
     let user = sign_in(&client, &demo_file(folder.path()), "USER").await;
     let menus = client.get("/v1/menus").await.expect(200).body;
     // More than a pipe holds; nothing is read any more.

@@ -55,6 +55,13 @@ impl Program {
         (Self { child, log }, found.unwrap_or_else(|| panic!("the program ended without {begins:?}")))
     }
 
+    /// Starts it; what it prints is there to be read, and waits until somebody does.
+    pub fn unread(mut command: Command) -> (Self, impl Iterator<Item = String> + Send) {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (Self { child, log: None }, lines.map_while(Result::ok))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
