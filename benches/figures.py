@@ -93,8 +93,8 @@ def wrk(root, url, connections, script=None, env=None):
     requests = int(re.search(r"(\d+) requests in", out)[1])
     return {
         "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
-        "p50": milliseconds(re.search(r"50%\s+(\S+)", out)[1]),
-        "p99": milliseconds(re.search(r"99%\s+(\S+)", out)[1]),
+        "p50": milliseconds(re.search(r"^\s+50%\s+(\S+)", out, re.M)[1]),
+        "p99": milliseconds(re.search(r"^\s+99%\s+(\S+)", out, re.M)[1]),
         "cpu": {name: spent / requests * 1e6 for name, spent in run.spent.items()},
     }
 
