@@ -111,14 +111,15 @@ pub async fn accept_redis(
                 kept.space.shard
             )));
         }
+        // First what happened, in its order: what features take over by themselves may be told as well.
+        let lately = adopt_operations(&mut tx, kept).await?;
+        orders::table::adopt(&mut tx, &lately).await?;
+        changes::notices(&lately).map_err(Error::internal)?.apply(&mut tx).await?;
         concerts::table::adopt(&mut tx, kept).await?;
         let shard_of = |user: UserId| journal.shards.of(user.uuid());
         payments::table::adopt(&mut tx, kept, shard_of).await?;
         seats::table::adopt(&mut tx, kept).await?;
         queue::table::adopt(&mut tx, kept).await?;
-        let lately = adopt_operations(&mut tx, kept).await?;
-        orders::table::adopt(&mut tx, &lately).await?;
-        changes::notices(&lately).map_err(Error::internal)?.apply(&mut tx).await?;
         ranking::table::adopt(&mut tx, kept).await?;
         acts.extend(lately);
     }

@@ -10,24 +10,18 @@ use crate::journal::entry::Entry;
 
 /// For the data-collection platform; a user's orders arrive in order.
 pub fn placed(entry: &Entry, fact: &OrderPlaced) -> Notice {
-    let (fact, at) = (fact.clone(), rfc3339(entry.at()));
-    Notice {
-        kind: "order.placed",
-        about: fact.order.uuid(),
-        aggregate: fact.user.uuid(),
-        at: entry.at(),
-        body: Box::new(move || {
-            let items = fact.lines.iter().map(OrderItem::from);
-            let items = items.map(
-                |item| json!({"menuId": item.menu_id, "quantity": item.quantity, "amount": item.total_price}),
-            );
-            json!({
-                "orderId": fact.order,
-                "userId": fact.user,
-                "items": items.collect::<Vec<_>>(),
-                "totalPrice": fact.total,
-                "orderedAt": at,
-            })
-        }),
-    }
+    let fact = fact.clone();
+    Notice::of(entry, "order.placed", fact.order.uuid(), fact.user.uuid(), move |at| {
+        let items = fact.lines.iter().map(OrderItem::from);
+        let items = items.map(
+            |item| json!({"menuId": item.menu_id, "quantity": item.quantity, "amount": item.total_price}),
+        );
+        json!({
+            "orderId": fact.order,
+            "userId": fact.user,
+            "items": items.collect::<Vec<_>>(),
+            "totalPrice": fact.total,
+            "orderedAt": rfc3339(at),
+        })
+    })
 }

@@ -9,23 +9,18 @@ use crate::journal::entry::Entry;
 
 /// It arrives after the notice of its reservation.
 pub fn confirmed(entry: &Entry, fact: &PaymentConfirmed) -> Notice {
-    let (fact, at) = (fact.clone(), rfc3339(entry.at()));
-    Notice {
-        kind: "payment.confirmed",
-        about: fact.payment.uuid(),
-        aggregate: fact.reservation.uuid(),
-        at: entry.at(),
-        body: Box::new(move || {
-            json!({
-                "paymentId": fact.payment,
-                "reservationId": fact.reservation,
-                "concertId": fact.concert,
-                "showId": fact.show,
-                "userId": fact.user,
-                "seatNumbers": fact.seats,
-                "amount": fact.amount,
-                "paidAt": at,
-            })
-        }),
-    }
+    let fact = fact.clone();
+    let (payment, reservation) = (fact.payment.uuid(), fact.reservation.uuid());
+    Notice::of(entry, "payment.confirmed", payment, reservation, move |at| {
+        json!({
+            "paymentId": fact.payment,
+            "reservationId": fact.reservation,
+            "concertId": fact.concert,
+            "showId": fact.show,
+            "userId": fact.user,
+            "seatNumbers": fact.seats,
+            "amount": fact.amount,
+            "paidAt": rfc3339(at),
+        })
+    })
 }

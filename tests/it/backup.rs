@@ -3,6 +3,7 @@
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
+use crate::harness::receiver::Receiver;
 use crate::harness::{Build, Program, TestApp, User, database_url_of, eventually, key, program_settings};
 
 /// What clients know from before the backup and after it.
@@ -21,6 +22,8 @@ struct Story {
     waiting: String,
     /// An order after the backup.
     order: String,
+    /// Is told of what is held and paid.
+    receiver: Receiver,
 }
 
 /// All tables of the test's schema go into another, or come back from it.
@@ -63,7 +66,8 @@ async fn restored() -> Story {
 
 /// The same, where no instance has looked yet.
 async fn put_back() -> Story {
-    let app = TestApp::start(Build::default()).await;
+    let receiver = Receiver::start(&["reservation.held", "payment.confirmed"], json!({})).await;
+    let app = TestApp::start(Build { delivery: receiver.file(), ..Build::default() }).await;
     let (client, operator, users) = (app.client(), app.operator().await, app.users(4, 1_000).await);
     let concert = client.concert(&operator, 50, 100, json!({"maxSeatsPerUser": 4})).await;
     let ticket = client.enter(&users[0], &concert).await;
@@ -101,7 +105,7 @@ async fn put_back() -> Story {
     copy(&app, true).await;
     let concerts = [concert, other];
     let waiting = format!("{closed} {waiting}");
-    Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting, order }
+    Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting, order, receiver }
 }
 
 /// Redis forgets what the last order came to, as it does after a quarter of an hour.
@@ -157,6 +161,13 @@ async fn an_operator_who_believes_redis_loses_nothing_that_redis_knows() {
     assert_eq!(app.count("select count(*) from orders").await, 2);
     let counts = "select sum(orders)::bigint * 10 + sum(unlisted_orders)::bigint from popular_hours";
     assert_eq!(app.count(counts).await, 31);
+    // Who is told, is told again: what happened, in its order, by the names that it had.
+    let told = || story.receiver.arrivals().into_iter().filter(|one| one.aggregate == story.reservation);
+    let both = ["reservation.held", "payment.confirmed"];
+    eventually("it is told again", || async { told().count() == 4 }).await;
+    assert_eq!(told().map(|one| one.kind).collect::<Vec<_>>(), [both, both].concat());
+    let ids: Vec<String> = told().map(|one| one.id).collect();
+    assert_eq!(ids[..2], ids[2..]);
     // Seats of before and after stay where they are, and so does a place.
     for seat in [1, 2, 4] {
         client.reserve(&users[1], &story.kept, &story.concerts[0], &[seat]).await.refused(409, "seat_taken");

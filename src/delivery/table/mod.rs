@@ -63,7 +63,7 @@ impl Outbox {
         .bind(told.iter().map(|notice| notice.id()).collect::<Vec<_>>())
         .bind(told.iter().map(|notice| notice.kind).collect::<Vec<_>>())
         .bind(told.iter().map(|notice| notice.aggregate).collect::<Vec<_>>())
-        .bind(told.iter().map(|notice| (notice.body)().to_string()).collect::<Vec<_>>())
+        .bind(told.iter().map(|notice| (notice.body)(notice.at).to_string()).collect::<Vec<_>>())
         .bind(told.iter().map(|notice| notice.at).collect::<Vec<_>>())
         .execute(pg)
         .await?;

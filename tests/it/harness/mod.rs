@@ -22,10 +22,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Waits until something holds; fails, saying what, after ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let until = Instant::now() + Duration::from_secs(10);
+pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl FnMut() -> F) {
+    within(Duration::from_secs(10), what, holds).await;
+}
+
+/// The same, with a patience of its own.
+pub async fn within<F: Future<Output = bool>>(patience: Duration, what: &str, mut holds: impl FnMut() -> F) {
+    let until = Instant::now() + patience;
     while !holds().await {
-        assert!(Instant::now() < until, "not in ten seconds: {what}");
+        assert!(Instant::now() < until, "not in {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
