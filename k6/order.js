@@ -5,56 +5,38 @@
 //   USERS         a file of `onrush load-users --points …` (they order in turn)
 //   ONRUSH_URL    the server            OPERATOR_EMAIL, OPERATOR_PASSWORD   who makes the menu
 //   PROFILE       smoke (default), rate RATE, SECONDS                       override the profile's
-import { check, fail, sleep } from 'k6';
+import { check, sleep } from 'k6';
 import exec from 'k6/execution';
 import { Counter } from 'k6/metrics';
+import { chosen, openLoop, prepared, signInOperator } from './lib/load.js';
 import * as onrush from './lib/onrush.js';
 import { users } from './lib/users.js';
 import { uuidv4 } from './lib/uuid.js';
 
-const PROFILES = {
+const profile = chosen({
   smoke: { rate: 50, seconds: 8 },
   rate: { rate: 500, seconds: 60 },
-};
-const profile = PROFILES[__ENV.PROFILE || 'smoke'];
-const RATE = Number(__ENV.RATE || profile.rate);
-const SECONDS = Number(__ENV.SECONDS || profile.seconds);
+});
 const MENUS = 8;
 
 const orders = new Counter('orders');
 
-export const options = {
-  scenarios: {
-    order: {
-      executor: 'constant-arrival-rate',
-      rate: RATE,
-      timeUnit: '1s',
-      duration: `${SECONDS}s`,
-      preAllocatedVUs: 100,
-      maxVUs: 1000,
-      gracefulStop: '10s',
-    },
-  },
-  thresholds: {
-    checks: ['rate==1'],
-    http_req_failed: ['rate==0'],
-    dropped_iterations: ['count==0'],
-    'http_req_duration{name:order}': ['p(95)<1000'],
-    'http_req_duration{name:popular}': ['p(95)<200'],
-    'http_req_duration{name:orders}': ['p(95)<500'],
-  },
-  summaryTrendStats: ['avg', 'med', 'p(95)', 'p(99)', 'max'],
-};
+const limits = { preAllocatedVUs: 100, maxVUs: 1000, gracefulStop: '10s' };
+
+export const options = openLoop('order', profile, limits, {
+  'http_req_duration{name:order}': ['p(95)<1000'],
+  'http_req_duration{name:popular}': ['p(95)<200'],
+  'http_req_duration{name:orders}': ['p(95)<500'],
+});
 
 export function setup() {
-  const session = onrush.login(__ENV.OPERATOR_EMAIL, __ENV.OPERATOR_PASSWORD);
-  const operator = onrush.expect(session, 200, 'the operator is signed in') || fail('no operator');
+  const bearer = signInOperator();
   const menus = [];
   for (let at = 0; at < MENUS; at += 1) {
-    const made = onrush.createMenu(operator.accessToken, { name: `Load ${at} ${uuidv4()}`, price: 10 + at });
-    menus.push((onrush.expect(made, 201, 'the menu is made') || fail('no menu')).menuId);
+    const made = onrush.createMenu(bearer, { name: `Load ${at} ${uuidv4()}`, price: 10 + at });
+    menus.push(prepared(made, 201, 'the menu is made').menuId);
   }
-  return { menus, bearer: operator.accessToken };
+  return { menus };
 }
 
 // Different menus, the first ones more often.

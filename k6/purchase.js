@@ -4,24 +4,22 @@
 //   USERS         a file of `onrush load-users --count N --points 1000000` (one user a purchase)
 //   ONRUSH_URL    the server            OPERATOR_EMAIL, OPERATOR_PASSWORD   who makes the concert
 //   PROFILE       smoke (default), rate RATE, SECONDS                       override the profile's
-import { fail, sleep } from 'k6';
+import { sleep } from 'k6';
 import exec from 'k6/execution';
 import { Counter, Rate, Trend } from 'k6/metrics';
+import { chosen, oneUserEach, openLoop, prepared, signInOperator } from './lib/load.js';
 import * as onrush from './lib/onrush.js';
 import { users } from './lib/users.js';
 
-const PROFILES = {
+const profile = chosen({
   smoke: { rate: 20, seconds: 12 },
   rate: { rate: 100, seconds: 60 },
-};
-const profile = PROFILES[__ENV.PROFILE || 'smoke'];
-const RATE = Number(__ENV.RATE || profile.rate);
-const SECONDS = Number(__ENV.SECONDS || profile.seconds);
+});
 
 const PRICE = 1000;
 const SEATS_A_SHOW = 2000;
 // More seats than buyers, so that each can have one however they choose.
-const SHOWS = Math.ceil((RATE * SECONDS * 1.5) / SEATS_A_SHOW);
+const SHOWS = Math.ceil((profile.rate * profile.seconds * 1.5) / SEATS_A_SHOW);
 const POLLS_MAX = 60;
 const SEAT_TRIES_MAX = 10;
 const DAY_MS = 24 * 3600 * 1000;
@@ -31,46 +29,29 @@ const bought = new Rate('bought');
 const untilIn = new Trend('until_in', true);
 const untilPaid = new Trend('until_paid', true);
 
-export const options = {
-  scenarios: {
-    purchase: {
-      executor: 'constant-arrival-rate',
-      rate: RATE,
-      timeUnit: '1s',
-      duration: `${SECONDS}s`,
-      // An iteration waits a second or two between its polls.
-      preAllocatedVUs: RATE * 5,
-      maxVUs: RATE * 15,
-      gracefulStop: '30s',
-    },
-  },
-  thresholds: {
-    bought: ['rate==1'],
-    checks: ['rate==1'],
-    http_req_failed: ['rate==0'],
-    dropped_iterations: ['count==0'],
-    'http_req_duration{name:poll}': ['p(95)<1000'],
-    'http_req_duration{name:reserve}': ['p(95)<3000'],
-    'http_req_duration{name:pay}': ['p(95)<3000'],
-  },
-  summaryTrendStats: ['avg', 'med', 'p(95)', 'p(99)', 'max'],
-};
+// An iteration waits a second or two between its polls.
+const limits = { preAllocatedVUs: profile.rate * 5, maxVUs: profile.rate * 15, gracefulStop: '30s' };
+
+export const options = openLoop('purchase', profile, limits, {
+  bought: ['rate==1'],
+  'http_req_duration{name:poll}': ['p(95)<1000'],
+  'http_req_duration{name:reserve}': ['p(95)<3000'],
+  'http_req_duration{name:pay}': ['p(95)<3000'],
+});
 
 export function setup() {
-  if (users.length < RATE * SECONDS) fail(`${RATE * SECONDS} users are needed, ${users.length} are there`);
-  const session = onrush.login(__ENV.OPERATOR_EMAIL, __ENV.OPERATOR_PASSWORD);
-  const operator = onrush.expect(session, 200, 'the operator is signed in') || fail('no operator');
-  const bearer = operator.accessToken;
+  oneUserEach(profile);
+  const bearer = signInOperator();
   const made = onrush.createConcert(bearer, {
     title: `Load ${new Date().toISOString()}`,
-    queue: { admitPerSecond: RATE * 2, maxActive: RATE * 60, activeSeconds: 120 },
+    queue: { admitPerSecond: profile.rate * 2, maxActive: profile.rate * 60, activeSeconds: 120 },
     maxSeatsPerUser: 1,
   });
-  const concert = (onrush.expect(made, 201, 'the concert is made') || fail('no concert')).concertId;
+  const concert = prepared(made, 201, 'the concert is made').concertId;
   for (let show = 1; show <= SHOWS; show += 1) {
     const date = new Date(Date.now() + (show + 1) * DAY_MS).toISOString().slice(0, 10);
     const added = onrush.addShow(bearer, concert, { date, price: PRICE, seatCount: SEATS_A_SHOW });
-    onrush.expect(added, 201, 'the show is made') || fail('no show');
+    prepared(added, 201, 'the show is made');
   }
   return { concert };
 }

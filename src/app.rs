@@ -4,7 +4,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -23,6 +22,9 @@ use crate::accounts::tokens::Tokens;
 use crate::clock::Clock;
 use crate::concerts::catalog::Catalog;
 use crate::config::Config;
+use crate::coupons::codes::Codes;
+use crate::coupons::latch::Latch;
+use crate::coupons::life::{self, Life};
 use crate::error::{Code, Error};
 use crate::http::limits::Limits as RateLimits;
 use crate::http::server;
@@ -32,6 +34,7 @@ use crate::journal::table::cursor;
 use crate::journal::{Journal, Limits, Shards};
 use crate::menus::board::Board;
 use crate::operations::model::Readiness;
+use crate::operations::rotation::Rotation;
 use crate::payments::recovery::Driven;
 use crate::queue::tick::Presence;
 use crate::queue::ticket::Tickets;
@@ -56,30 +59,6 @@ pub struct Keys {
     pub signup: aws_lc_rs::hmac::Key,
     /// Signs refresh tokens.
     pub refresh: aws_lc_rs::hmac::Key,
-}
-
-/// Whether load balancers should send requests here.
-#[derive(Debug)]
-pub struct Rotation {
-    in_rotation: AtomicBool,
-    draining: AtomicBool,
-}
-
-impl Rotation {
-    /// An operator's switch.
-    pub fn set(&self, in_rotation: bool) {
-        self.in_rotation.store(in_rotation, Ordering::Release);
-    }
-
-    /// Whether it is switched on and the instance is not on its way out.
-    pub fn is_in(&self) -> bool {
-        self.in_rotation.load(Ordering::Acquire) && !self.is_draining()
-    }
-
-    /// Whether the instance is on its way out.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
 }
 
 /// One instance.
@@ -116,6 +95,14 @@ pub struct App {
     pub popular: ranking::ops::Kept,
     /// Hours that are taken out of the ranking.
     pub subtracted: ranking::tick::Subtracted,
+    /// What coupons' codes are made with.
+    pub codes: Arc<Codes>,
+    /// Campaigns that are sold out.
+    pub latch: Latch,
+    /// Changes coupons.
+    pub life: Life,
+    /// A batch of coupons waits to be made.
+    pub batch_begun: tokio::sync::Notify,
     /// Who polled.
     pub presence: Presence,
     /// Payments that run here.
@@ -170,15 +157,18 @@ impl App {
             // Before anything is written: what is durable is told.
             delivery::table::register(&pool, &delivery.endpoints).await?;
         }
+        let codes = Arc::new(Codes::open(&pool, &config.derive_bytes("coupon codes")).await?);
         let board = Board::default();
         board.refresh(&pool).await?;
-        let journal = Journal::new(redis.clone(), shards, pool.clone(), me, clock.clone(), limits);
+        let journal =
+            Journal::new(redis.clone(), shards, (pool.clone(), codes.clone()), me, clock.clone(), limits);
         if let Some(other) = journal.foreign(deployment).await? {
             bail!(
                 "ONRUSH_REDIS_URL holds data of deployment {other}, ONRUSH_DATABASE_URL those of {deployment}; \
                  use the Redis that belongs to this database, an empty one, or another ONRUSH_PREFIX"
             );
         }
+        let life = life::start(pool.clone(), clock.clone(), me, config.ack_timeout);
         Ok(Arc::new(Self {
             me,
             deployment,
@@ -199,12 +189,16 @@ impl App {
             board,
             popular: ranking::ops::Kept::default(),
             subtracted: ranking::tick::Subtracted::default(),
+            life,
+            latch: Latch::default(),
+            codes,
+            batch_begun: tokio::sync::Notify::new(),
             presence: Presence::default(),
             driven: Driven::default(),
             readiness: tokio::sync::Mutex::default(),
             streams: Arc::default(),
             limits: RateLimits::new(config.limits.rates.as_ref()),
-            rotation: Rotation { in_rotation: AtomicBool::new(true), draining: AtomicBool::new(false) },
+            rotation: Rotation::default(),
             prometheus: metrics::install(),
             tasks,
             stop: CancellationToken::new(),
@@ -234,6 +228,11 @@ impl App {
     /// Carries to Redis who polled since the last time.
     pub async fn carry_marks(&self) -> Result<(), Error> {
         crate::queue::tick::carry_marks(self).await
+    }
+
+    /// Tells holders of coupons that expire soon, a page, as the schedule does; how many.
+    pub async fn tell_of_expiring(&self) -> Result<usize, Error> {
+        crate::coupons::reminders::tell_next(self).await
     }
 
     /// Unlinks what dead epochs have left in Redis, as the schedule does after rebuilds: how many keys.
@@ -364,7 +363,7 @@ pub async fn serve(app: AppState, listener: TcpListener, shutdown: impl Future<O
         async move {
             shutdown.await;
             tracing::info!("on the way out: not ready any more");
-            app.rotation.draining.store(true, Ordering::Release);
+            app.rotation.drain();
             tokio::time::sleep(app.config.drain_delay).await;
             app.stop.cancel();
         }

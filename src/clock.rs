@@ -50,6 +50,19 @@ pub fn from_millis(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or(edge)
 }
 
+/// When a day begins in a zone; where its clocks skip midnight, when the day's first hour does.
+pub fn midnight(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+    at_hour(day, 0, zone)
+}
+
+/// When a day's clocks show this hour for the first time, or the next hour that they show.
+pub fn at_hour(day: NaiveDate, hour: u32, zone: Tz) -> DateTime<Utc> {
+    let shown =
+        (hour..24).find_map(|hour| zone.from_local_datetime(&day.and_hms_opt(hour, 0, 0)?).earliest());
+    // No zone skips a whole day's hours; were there one, its day would be that of UTC.
+    shown.map_or_else(|| day.and_time(chrono::NaiveTime::MIN).and_utc(), |time| time.to_utc())
+}
+
 /// A time as the contract writes it: RFC 3339, UTC, milliseconds.
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)

@@ -78,6 +78,10 @@ codes! {
         "There is no payment with this id that you may see.";
     MenuNotFound "menu_not_found" 404 "No such menu" "Nothing on the menu has this id.";
     OrderNotFound "order_not_found" 404 "No such order" "There is no order with this id that you may see.";
+    CampaignNotFound "campaign_not_found" 404 "No such campaign" "There is no coupon campaign with this id.";
+    CouponNotFound "coupon_not_found" 404 "No such coupon"
+        "There is no coupon with this code that you may see.";
+    ImportNotFound "import_not_found" 404 "No such import" "There is no import of coupons with this id.";
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed"
         "The path exists, but not with this method; `Allow` lists those that do.";
     EmailTaken "email_taken" 409 "E-mail is taken" "An account with this e-mail exists. Sign in instead.";
@@ -96,6 +100,12 @@ codes! {
         "The balance would exceed 9 007 199 254 740 991 points.";
     PaymentAborted "payment_aborted" 409 "Payment was aborted"
         "The payment was given up half-way and the points are back. Try again with a new key.";
+    CouponAlreadyClaimed "coupon_already_claimed" 409 "Claimed already"
+        "You have as many coupons of this campaign as one user may have.";
+    CouponState "coupon_state" 409 "The coupon's state does not allow it"
+        "It is not ASSIGNED (to use it), USED (to take the use back), CREATED (to assign it), or it is USED (to delete it).";
+    CampaignNotOpen "campaign_not_open" 409 "Campaign is not open"
+        "Claiming has not begun, has ended, or the campaign's coupons have expired.";
     QueueClosed "queue_closed" 409 "Queue is closed" "The queue takes nobody in.";
     IdempotencyInProgress "idempotency_in_progress" 409 "The first request is still running"
         "A request with this key has not ended yet. Ask again with the same key in a moment.";
@@ -103,6 +113,8 @@ codes! {
         "The ticket was left, lapsed, spent or has expired. Join again.";
     HoldExpired "hold_expired" 410 "The hold has expired"
         "The seats were not paid in time and are free again.";
+    CouponExpired "coupon_expired" 410 "The coupon has expired" "Its `expiresAt` is past.";
+    CouponSoldOut "coupon_sold_out" 410 "Sold out" "All coupons of the campaign are claimed.";
     BodyTooLarge "body_too_large" 413 "Body is too large" "The request body exceeds the limit.";
     UnsupportedMediaType "unsupported_media_type" 415 "Unsupported media type"
         "Send the body as `application/json`.";

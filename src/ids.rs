@@ -74,6 +74,12 @@ id! {
     MenuId,
     /// An order.
     OrderId,
+    /// Coupons of one kind, claimed first come first served.
+    CampaignId,
+    /// Coupons that are generated together.
+    BatchId,
+    /// Coupons that are imported together.
+    ImportId,
     /// One running server process.
     InstanceId,
 }

@@ -171,6 +171,7 @@ mod concerts;
 pub mod config;
 #[cfg(test)]
 mod contract;
+mod coupons;
 mod delivery;
 mod doctor;
 pub mod error;
@@ -188,6 +189,7 @@ mod redis;
 mod router;
 pub mod sabotage;
 mod schedule;
+mod seal;
 mod seats;
 pub mod servers;
 mod wallet;
@@ -208,6 +210,7 @@ fn scripts() -> Vec<&'static redis::Source> {
         payments::store::SCRIPTS,
         orders::store::SCRIPTS,
         ranking::store::SCRIPTS,
+        coupons::store::SCRIPTS,
     ] {
         all.extend(feature);
     }

@@ -46,6 +46,7 @@ const DELIVERY_PENDING: &str = "onrush_delivery_pending";
 const DELIVERY_OLDEST: &str = "onrush_delivery_oldest_seconds";
 const DELIVERY_DEAD: &str = "onrush_delivery_dead";
 const DELIVERY_OPEN: &str = "onrush_delivery_breaker_open";
+const COUPONS: &str = "onrush_coupons_total";
 const LIMITED: &str = "onrush_rate_limited_total";
 const HASHED: &str = "onrush_passwords_hashed_total";
 const UP: &str = "onrush_server_up";
@@ -116,6 +117,7 @@ fn describe() {
     describe_gauge!(DELIVERY_OLDEST, "Age of the oldest of them, by endpoint");
     describe_gauge!(DELIVERY_DEAD, "Messages whose tries are used up (up to 100 000), by endpoint");
     describe_gauge!(DELIVERY_OPEN, "1 while the endpoint is not asked because it fails, by endpoint");
+    describe_counter!(COUPONS, "Coupons claimed, generated, imported, told of before they expire");
     describe_counter!(LIMITED, "Requests refused as rate_limited, by class");
     describe_counter!(HASHED, "Passwords hashed");
     describe_gauge!(UP, "1 while the server answers, by server");
@@ -222,6 +224,11 @@ pub fn payment_recovered(outcome: &'static str) {
 pub fn ordered(points: i64) {
     counter!(ORDERS).increment(1);
     counter!(ORDER_POINTS).increment(points.unsigned_abs());
+}
+
+/// Coupons that were claimed, generated, imported, told of.
+pub fn coupon(what: &'static str, count: u64) {
+    counter!(COUPONS, "what" => what).increment(count);
 }
 
 /// A try to deliver has ended.

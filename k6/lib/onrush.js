@@ -48,4 +48,11 @@ export const createMenu = (bearer, body) => send('menu', 'POST', '/v1/menus', { 
 export const order = (bearer, body, key) => send('order', 'POST', '/v1/orders', { bearer, body, key });
 export const orders = (bearer) => send('orders', 'GET', '/v1/orders?limit=5', { bearer });
 export const popular = () => send('popular', 'GET', '/v1/menus/popular');
+export const createCampaign = (bearer, body) =>
+  send('campaign', 'POST', '/v1/coupon-campaigns', { bearer, body });
+export const campaign = (id) => send('campaign_read', 'GET', `/v1/coupon-campaigns/${id}`);
+export const claim = (bearer, id) =>
+  send('claim', 'POST', `/v1/coupon-campaigns/${id}/claims`, { bearer, key: uuidv4() });
+export const coupon = (bearer, code) => send('coupon', 'GET', `/v1/coupons/${code}`, { bearer });
+export const useCoupon = (bearer, code) => send('use', 'PUT', `/v1/coupons/${code}/use`, { bearer });
 export const live = () => send('livez', 'GET', '/livez');

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
@@ -21,13 +20,12 @@ use tokio::sync::Mutex;
 
 use super::table;
 use crate::error::Error;
+use crate::seal::Seal;
 
 /// The longest that any access token lives; so long after its retirement a key still verifies.
 pub const TOKEN_LIFETIME_MAX: chrono::Duration = chrono::Duration::hours(25);
 /// Pause between two questions for a key that nobody knows.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
-/// Bytes of a nonce, which stands before what is sealed.
-const NONCE_BYTES: usize = 12;
 
 /// A key as it is stored.
 #[derive(PartialEq, Eq)]
@@ -54,7 +52,7 @@ struct Known {
 /// The keys.
 pub struct SigningKeys {
     pool: PgPool,
-    seal: RandomizedNonceKey,
+    seal: Seal,
     known: RwLock<Arc<Known>>,
     asked: Mutex<Instant>,
 }
@@ -62,7 +60,7 @@ pub struct SigningKeys {
 impl SigningKeys {
     /// Reads the keys; makes the first one where there is none that this secret opens.
     pub async fn open(pool: PgPool, secret: &[u8; 32]) -> Result<Self, Error> {
-        let seal = RandomizedNonceKey::new(&AES_256_GCM, secret).map_err(Error::internal)?;
+        let seal = Seal::new(secret)?;
         let none = Known {
             stored: Vec::new(),
             drops: 0,
@@ -115,12 +113,7 @@ impl SigningKeys {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(Error::internal)?;
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(Error::internal)?;
         let kid = uuid::Uuid::now_v7().simple().to_string();
-        let mut sealed = pkcs8.as_ref().to_vec();
-        let nonce = self
-            .seal
-            .seal_in_place_append_tag(Aad::from(kid.as_bytes()), &mut sealed)
-            .map_err(Error::internal)?;
-        let sealed = [nonce.as_ref().as_slice(), &sealed].concat();
+        let sealed = self.seal.close(&kid, pkcs8.as_ref())?;
         table::insert_signing_key(&self.pool, &kid, pair.public_key().as_ref(), &sealed, retire_others)
             .await?;
         self.refresh().await?;
@@ -129,14 +122,11 @@ impl SigningKeys {
 
     /// `None` where another secret sealed it.
     fn unseal(&self, key: &StoredKey) -> Option<Vec<u8>> {
-        let (nonce, rest) = key.sealed.split_at_checked(NONCE_BYTES)?;
-        let mut rest = rest.to_vec();
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.seal.open_in_place(nonce, Aad::from(key.kid.as_bytes()), &mut rest);
-        if opened.is_err() {
+        let opened = self.seal.open(&key.kid, &key.sealed);
+        if opened.is_none() {
             tracing::warn!(kid = key.kid, "a signing key was sealed with another secret; it only verifies");
         }
-        opened.ok().map(|pkcs8| pkcs8.to_vec())
+        opened
     }
 
     /// The key that signs, and its name.

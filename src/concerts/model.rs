@@ -111,7 +111,8 @@ fn fifty() -> i64 {
     50
 }
 
-fn closes_after(
+/// For `#[garde(custom(…))]`: a window closes after it opens.
+pub fn closes_after(
     opens: &Option<DateTime<Utc>>,
 ) -> impl FnOnce(&Option<DateTime<Utc>>, &()) -> garde::Result + '_ {
     move |closes, _| match (opens, closes) {

@@ -11,6 +11,7 @@ const MESSAGES: Uuid = Uuid::from_u128(0x6f6e_7275_7368_4d73_a51c_0d27_84be_93f0
 
 /// All kinds, in the words of the configuration.
 pub const KINDS: &[&str] = &[
+    "coupon.expiring",
     "order.placed",
     "payment.confirmed",
     "reservation.cancelled",

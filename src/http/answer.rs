@@ -38,6 +38,11 @@ impl<T> Answer<T> {
         Self { status: StatusCode::OK, body: Some(body), durability: Durability::Postgres, replayed }
     }
 
+    /// 202 with how to ask how far it is.
+    pub fn accepted(body: T, replayed: bool) -> Self {
+        Self { status: StatusCode::ACCEPTED, body: Some(body), durability: Durability::Postgres, replayed }
+    }
+
     /// The same, as durable as Redis is.
     pub fn in_redis(mut self) -> Self {
         self.durability = Durability::Redis;

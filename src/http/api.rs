@@ -72,6 +72,8 @@ pub struct Route {
     pub durable: bool,
     /// The body that it takes.
     pub takes: Option<Value>,
+    /// The type of a body that is read as it comes.
+    pub takes_stream: Option<&'static str>,
     /// Query parameters.
     pub query: Vec<QueryParameter>,
     /// What it answers.
@@ -122,6 +124,7 @@ impl Route {
             pass: false,
             durable: method != "GET",
             takes: None,
+            takes_stream: None,
             query: Vec::new(),
             successes: Vec::new(),
             refuses: Vec::new(),
@@ -163,6 +166,12 @@ impl Route {
     /// The body that it takes.
     pub fn takes<T: ToSchema>(mut self) -> Self {
         self.takes = Some(self.reference::<T>());
+        self
+    }
+
+    /// The body that it takes, of another type, of any length.
+    pub fn takes_stream(mut self, media_type: &'static str) -> Self {
+        self.takes_stream = Some(media_type);
         self
     }
 
@@ -228,7 +237,7 @@ impl Route {
         if self.class != Class::Free {
             codes.push(Code::RateLimited);
         }
-        if self.takes.is_some() {
+        if self.takes.is_some() || self.takes_stream.is_some() {
             codes.extend([Code::InvalidRequest, Code::BodyTooLarge, Code::UnsupportedMediaType]);
         }
         if !self.query.is_empty() || self.key != Key::None {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::object;
 use super::plain::Plain;
+use super::upload::Upload;
 use crate::app::AppState;
 use crate::error::{Code, Error, FieldError};
 
@@ -91,10 +92,18 @@ pub async fn whole(State(app): State<AppState>, request: Request, next: Next) ->
     if asked > app.config.limits.uri_bytes_max {
         return Error::because(Code::InvalidRequest, "The path with its query is too long.").into_response();
     }
+    let bytes_max = app.config.limits.body_bytes_max;
+    if Upload::is_one(&request) {
+        let (mut parts, body) = request.into_parts();
+        let upload = Upload::new(&parts.headers, body);
+        parts.extensions.insert(upload.clone());
+        let answer = next.run(Request::from_parts(parts, axum::body::Body::empty())).await;
+        upload.drain(bytes_max * DISCARD_TIMES, app.config.limits.body_timeout).await;
+        return answer;
+    }
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let bytes_max = app.config.limits.body_bytes_max;
     let (mut parts, body) = request.into_parts();
     let body = match tokio::time::timeout(app.config.limits.body_timeout, collect(body, bytes_max)).await {
         Ok(Ok(bytes)) => bytes.into(),

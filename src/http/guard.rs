@@ -5,6 +5,7 @@
 //! the handler with the request, so no handler reads a token by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -18,6 +19,7 @@ use super::identity::Identity;
 use super::limits::{Class, Standing};
 use super::path::PathId;
 use super::peer::Peer;
+use super::upload::Upload;
 use crate::app::AppState;
 use crate::error::{Code, Error};
 use crate::ids::UserId;
@@ -82,6 +84,11 @@ impl Guard {
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut standing = Standing::default();
+    // Whose body is read as it comes may take as long as that does.
+    let limit = match parts.extensions.get::<Upload>() {
+        None => guard.app.config.limits.request_timeout,
+        Some(_) => Duration::MAX,
+    };
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     let answered = async {
         match guard.admit(&mut parts, &mut standing).await {
@@ -89,7 +96,7 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
             Err(error) => error.into_response(),
         }
     };
-    let mut response = match tokio::time::timeout(guard.app.config.limits.request_timeout, answered).await {
+    let mut response = match tokio::time::timeout(limit, answered).await {
         Ok(response) => response,
         Err(_) if reads => Error::unavailable("the request takes too long").into_response(),
         Err(_) => Error::outcome_unknown("the request takes too long").into_response(),

@@ -18,3 +18,4 @@ pub mod plain;
 pub mod problem;
 pub mod server;
 pub mod shares;
+pub mod upload;

@@ -56,6 +56,9 @@ fn operation(route: &Route) -> Value {
             "content": {"application/json": {"schema": schema}},
         });
     }
+    if let Some(media_type) = route.takes_stream {
+        operation["requestBody"] = json!({"content": {media_type: {"schema": {"type": "string"}}}});
+    }
     operation
 }
 
@@ -104,7 +107,15 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn responses(route: &Route) -> BTreeMap<String, Value> {
     let mut responses: BTreeMap<String, Value> = BTreeMap::new();
     for success in &route.successes {
-        responses.insert(success.status.to_string(), success_response(route, success));
+        // One status may come with bodies of several types.
+        let response = success_response(route, success);
+        match responses
+            .get_mut(&success.status.to_string())
+            .and_then(|known| known["content"].as_object_mut())
+        {
+            Some(known) => known.extend(response["content"].as_object().cloned().unwrap_or_default()),
+            None => drop(responses.insert(success.status.to_string(), response)),
+        }
     }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in route.codes() {

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
@@ -120,6 +121,15 @@ impl PageRequest {
             Some((first.parse().ok()?, second.parse().ok()?))
         };
         self.after.as_deref().map(|text| pair(text).ok_or_else(bad_cursor)).transpose()
+    }
+
+    /// The cursor as a time in microseconds and a word.
+    pub fn after_time(&self) -> Result<Option<(DateTime<Utc>, String)>, Error> {
+        let read = |text: &str| {
+            let (micros, word) = text.split_once(' ')?;
+            Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, word.to_owned()))
+        };
+        self.after.as_deref().map(|text| read(text).ok_or_else(bad_cursor)).transpose()
     }
 
     /// Makes the page of rows that were fetched.

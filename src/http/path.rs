@@ -24,6 +24,19 @@ impl<T: FromStr + Send> FromRequestParts<AppState> for PathId<T> {
     }
 }
 
+/// The path's one parameter as it is.
+#[derive(Clone, Debug)]
+pub struct PathText(pub String);
+
+impl FromRequestParts<AppState> for PathText {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
+        let found = Path::<HashMap<String, String>>::from_request_parts(parts, app).await;
+        Ok(Self(found.ok().and_then(|Path(all)| all.into_values().next()).unwrap_or_default()))
+    }
+}
+
 impl<T> PathId<T> {
     /// The id, or the object's own "not found".
     pub fn or(self, missing: Code) -> Result<T, Error> {

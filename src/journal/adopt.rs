@@ -24,7 +24,7 @@ use crate::audit;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::redis::{Key, ScanPlace, Shard, Space, keys};
-use crate::{concerts, orders, payments, queue, ranking, seats, wallet};
+use crate::{concerts, coupons, orders, payments, queue, ranking, seats, wallet};
 
 /// How long one key may take to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -117,10 +117,11 @@ pub async fn accept_redis(
         changes::notices(&lately).map_err(Error::internal)?.apply(&mut tx).await?;
         concerts::table::adopt(&mut tx, kept).await?;
         let shard_of = |user: UserId| journal.shards.of(user.uuid());
-        payments::table::adopt(&mut tx, kept, shard_of).await?;
+        payments::table::adopt(&mut tx, kept, &journal.codes, shard_of).await?;
         seats::table::adopt(&mut tx, kept).await?;
         queue::table::adopt(&mut tx, kept).await?;
         ranking::table::adopt(&mut tx, kept).await?;
+        coupons::table::adopt(&mut tx, kept, &journal.codes).await?;
         acts.extend(lately);
     }
     adopt_acts(&mut tx, acts).await?;

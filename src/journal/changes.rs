@@ -6,12 +6,13 @@ use sqlx::PgConnection;
 use super::entry::{BadEntry, Entry};
 use super::event::Event;
 use crate::audit::event::AuditEvent;
+use crate::coupons::codes::Codes;
 use crate::delivery::notice::Notice;
 use crate::delivery::table::Outbox;
 use crate::error::Error;
 use crate::orders::event::OrderEvent;
 use crate::payments::event::PaymentEvent;
-use crate::{audit, concerts, orders, payments, queue, ranking, seats, wallet};
+use crate::{audit, concerts, coupons, orders, payments, queue, ranking, seats, wallet};
 
 /// The changes of one round.
 #[derive(Default)]
@@ -23,6 +24,7 @@ pub struct Changes {
     payments: payments::table::Changes,
     orders: orders::table::Changes,
     ranking: ranking::table::Changes,
+    coupons: coupons::table::Changes,
     audit: audit::table::Changes,
     outbox: Outbox,
 }
@@ -65,6 +67,7 @@ impl Changes {
                         changes.orders.fold(entry, fact);
                     }
                     Event::Queue(event) => changes.queue.fold(entry, event),
+                    Event::Coupon(event) => changes.coupons.fold(entry, event),
                     Event::Concert(event) => changes.concerts.fold(entry, event),
                     Event::Seat(event) => changes.seats.fold(entry, event),
                     Event::Payment(event) => {
@@ -80,7 +83,7 @@ impl Changes {
     }
 
     /// Writes them, each table once.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    pub async fn apply(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
         self.wallet.apply(pg).await?;
         self.concerts.apply(pg).await?;
         self.queue.apply(pg).await?;
@@ -88,6 +91,7 @@ impl Changes {
         self.payments.apply(pg).await?;
         self.orders.apply(pg).await?;
         self.ranking.apply(pg).await?;
+        self.coupons.apply(pg, codes).await?;
         self.outbox.apply(pg).await?;
         self.audit.apply(pg).await
     }

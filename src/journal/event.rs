@@ -3,6 +3,7 @@
 use super::facts::{Text, events};
 use crate::audit::event::AuditEvent;
 use crate::concerts::event::ConcertEvent;
+use crate::coupons::event::CouponEvent;
 use crate::ids::UserId;
 use crate::orders::event::OrderEvent;
 use crate::payments::event::PaymentEvent;
@@ -66,6 +67,7 @@ union!(
     Seat(SeatEvent),
     Payment(PaymentEvent),
     Order(OrderEvent),
+    Coupon(CouponEvent),
     Audit(AuditEvent),
 );
 

@@ -37,6 +37,7 @@ fields_by_parsing!(
     PaymentId,
     TransactionId,
     OrderId,
+    CampaignId,
     Points,
     Text,
 );

@@ -47,6 +47,7 @@ use uuid::Uuid;
 
 use crate::batch::Batcher;
 use crate::clock::Clock;
+use crate::coupons::codes::Codes;
 use crate::error::{Code, Error};
 use crate::ids::InstanceId;
 use crate::redis::{Redis, RedisError, Reply, Script, Shard, Space};
@@ -76,6 +77,8 @@ pub struct Journal {
     pub clock: Clock,
     /// How long things may take.
     pub limits: Limits,
+    /// What coupons' codes are made with.
+    pub codes: Arc<Codes>,
     pool: PgPool,
     recall: Batcher<KeyScope, Vec<Recalled>>,
     turns: Turns,
@@ -99,7 +102,7 @@ impl Journal {
     pub fn new(
         redis: Arc<Redis>,
         shards: Arc<Shards>,
-        pool: PgPool,
+        (pool, codes): (PgPool, Arc<Codes>),
         me: InstanceId,
         clock: Clock,
         limits: Limits,
@@ -111,7 +114,19 @@ impl Journal {
         });
         let acks = Arc::new(Acks::default());
         let rebuilding = Semaphore::new(REBUILDS_MAX);
-        Self { redis, shards, acks, me, clock, limits, pool, recall, turns: Turns::default(), rebuilding }
+        Self {
+            redis,
+            shards,
+            acks,
+            me,
+            clock,
+            limits,
+            codes,
+            pool,
+            recall,
+            turns: Turns::default(),
+            rebuilding,
+        }
     }
 
     /// Another deployment whose data are in this Redis, under the same prefix.

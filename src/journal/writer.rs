@@ -241,6 +241,7 @@ impl Writer {
     async fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Shard>, Error> {
         let mut steps: Vec<Advance> = batches.iter().map(Batch::advance).collect();
         let blind = self.journal.limits.sabotage.lacks(Defence::CompareAndSet);
+        let codes = self.journal.codes.clone();
         let postgres = self.postgres().await?;
         let transaction = async {
             let mut tx = postgres.begin().await?;
@@ -262,7 +263,7 @@ impl Writer {
             entries::insert_operations(&mut tx, &kept).await?;
             entries::insert_entries(&mut tx, &kept).await?;
             let changes = Changes::fold(&kept).map_err(Error::internal)?;
-            changes.apply(&mut tx).await?;
+            changes.apply(&mut tx, &codes).await?;
             tx.commit().await?;
             Ok((moved, Some(changes)))
         };

@@ -2,4 +2,5 @@
 
 pub mod model;
 pub mod ops;
+pub mod rotation;
 pub mod routes;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::event::{PaymentConfirmed, PaymentEvent};
 use super::model::{DECIDE, Payment, PaymentStatus, Transfer};
 use super::store;
+use crate::coupons::codes::Codes;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{ConcertId, PaymentId, Points, UserId};
@@ -145,6 +146,7 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
 pub async fn adopt(
     pg: &mut PgConnection,
     kept: &Kept,
+    codes: &Codes,
     shard_of: impl Fn(UserId) -> Shard,
 ) -> Result<(), Error> {
     let shard = kept.space.shard.as_i32();
@@ -166,7 +168,7 @@ pub async fn adopt(
         entries.push(entry);
     }
     let entries: Vec<&Entry> = entries.iter().collect();
-    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.apply(&mut *pg).await?;
+    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.apply(&mut *pg, codes).await?;
     // A no to a transfer that is not known any more is closed.
     sqlx::query(
         "update decisions d set closed_at = now()

@@ -23,7 +23,7 @@ use crate::journal::writer::{Writer, ack_channel};
 use crate::journal::{ack, lease};
 use crate::redis::Shard;
 use crate::sabotage::Defence;
-use crate::{metrics, payments, queue, ranking, seats, wallet};
+use crate::{coupons, metrics, payments, queue, ranking, seats, wallet};
 
 /// Pause between two times that marks of who polled are carried to Redis.
 const MARKS_EVERY: Duration = Duration::from_millis(250);
@@ -71,6 +71,8 @@ impl Background {
         ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), forget_clients(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), unlink_dead(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), coupons::batches::keep(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), coupons::reminders::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
         if let Some(delivery) = &app.config.delivery {
             ticks.spawn(relay::keep(app.pool.clone(), delivery.clone(), stop_ticks.clone()));
@@ -257,6 +259,7 @@ async fn watch_changes(app: AppState) {
         ticks.tick().await;
         let sessions = async {
             app.sessions.refresh(&app.pool, app.config.access_token).await?;
+            app.codes.refresh(&mut *app.pool.acquire().await?).await?;
             app.tokens.keys.refresh().await
         };
         let (sessions, menus) = tokio::join!(sessions, app.board.refresh(&app.pool));

@@ -53,6 +53,24 @@ const MATRIX: &[(&str, &str)] = &[
     ("POST /v1/menus", "1 3 3 y 3 y"),
     ("PUT /v1/menus/{menuId}", "1 3 3 y 3 y"),
     ("DELETE /v1/menus/{menuId}", "1 3 3 y 3 y"),
+    ("POST /v1/coupon-campaigns", "1 3 3 y 3 y"),
+    ("GET /v1/coupon-campaigns", "y y y y y y"),
+    ("GET /v1/coupon-campaigns/{campaignId}", "y y y y y y"),
+    ("POST /v1/coupon-campaigns/{campaignId}/claims", "1 y y y y y"),
+    ("POST /v1/coupon-campaigns/{campaignId}/batches", "1 3 3 y 3 y"),
+    ("GET /v1/coupon-batches/{batchId}", "1 3 3 y 3 y"),
+    ("GET /v1/coupon-batches/{batchId}/codes", "1 3 3 y 3 y"),
+    ("POST /v1/coupon-campaigns/{campaignId}/imports", "1 3 3 y 3 y"),
+    ("GET /v1/coupon-imports/{importId}", "1 3 3 y 3 y"),
+    ("POST /v1/coupons", "1 3 3 y 3 y"),
+    ("GET /v1/coupons", "1 y y y y y"),
+    ("GET /v1/coupons/expiring", "1 3 3 y 3 y"),
+    ("GET /v1/coupons/{code}", "1 y 4 y 4 y"),
+    // Nobody uses another's.
+    ("PUT /v1/coupons/{code}/use", "1 y 4 4 4 4"),
+    ("DELETE /v1/coupons/{code}/use", "1 y 4 y 4 y"),
+    ("PUT /v1/coupons/{code}/assign", "1 3 3 y 3 y"),
+    ("DELETE /v1/coupons/{code}", "1 3 3 y 3 y"),
     ("GET /livez", "y y y y y y"),
     ("GET /readyz", "y y y y y y"),
     ("GET /health", "y y y y y y"),
@@ -78,6 +96,11 @@ struct World {
     order: String,
     payment: String,
     menu: String,
+    campaign: String,
+    /// A coupon of the owner's.
+    coupon: String,
+    batch: String,
+    import: String,
     seats: std::ops::RangeFrom<u32>,
 }
 
@@ -89,9 +112,28 @@ impl World {
         let (ticket, reservation, payment) = (nothing(), nothing(), nothing());
         let (menu, order) = (nothing(), nothing());
         let owner = User::default();
-        let app = app.clone();
-        let mut world =
-            Self { app, client, concert, owner, ticket, reservation, order, payment, menu, seats: (1..) };
+        let campaign = client.campaign(&operator, 1_000, json!({"perUser": 100})).await;
+        let path = format!("/v1/coupon-campaigns/{campaign}");
+        let batch = client.post_as(&operator, &format!("{path}/batches"), json!({"count": 1})).await;
+        let (batch, coupon) = (batch.expect(202).text_of("batchId"), nothing());
+        let import = client.import(&operator, &campaign, "code\nABCD1234\n").await.text_of("importId");
+        let (app, seats) = (app.clone(), (1..));
+        let mut world = Self {
+            app,
+            client,
+            concert,
+            owner,
+            ticket,
+            reservation,
+            order,
+            payment,
+            menu,
+            campaign,
+            coupon,
+            batch,
+            import,
+            seats,
+        };
         world.renew().await;
         world
     }
@@ -111,6 +153,7 @@ impl World {
         self.new_menu().await;
         let order = self.client.post_as(&self.owner, "/v1/orders", self.body("/v1/orders")).await;
         self.order = order.expect(201).text_of("orderId");
+        self.coupon = self.client.claim(&self.owner, &self.campaign).await.expect(201).text_of("code");
     }
 
     /// A menu to be removed.
@@ -127,7 +170,10 @@ impl World {
     }
 
     fn url(&self, path: &str) -> String {
-        let path = path.replace("{userId}", &self.owner.id).replace("{code}", "forbidden");
+        let code = if path.starts_with("/problems") { "forbidden" } else { &self.coupon };
+        let path = path.replace("{userId}", &self.owner.id).replace("{code}", code);
+        let path = path.replace("{campaignId}", &self.campaign).replace("{batchId}", &self.batch);
+        let path = path.replace("{importId}", &self.import);
         let path = path.replace("{queueId}", &self.concert).replace("{concertId}", &self.concert);
         let path = path.replace("{menuId}", &self.menu);
         let path = path.replace("{reservationId}", &self.reservation).replace("{paymentId}", &self.payment);
@@ -157,7 +203,9 @@ impl World {
         let (method, path) = route.split_once(' ').unwrap();
         let mut request = self.client.request(method.parse().unwrap(), &self.url(path));
         let operation = &document()["paths"][path][method.to_lowercase()];
-        if !operation["requestBody"].is_null() {
+        if !operation["requestBody"]["content"]["text/csv"].is_null() {
+            request = request.header("Content-Type", "text/csv");
+        } else if !operation["requestBody"].is_null() {
             request = request.json(&self.body(path));
         }
         if operation["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "Idempotency-Key") {
@@ -236,6 +284,7 @@ async fn anothers_thing_answers_like_one_that_is_not_there() {
             (Method::DELETE, "reservations", &world.reservation),
             (Method::GET, "payments", &world.payment),
             (Method::GET, "orders", &world.order),
+            (Method::GET, "coupons", &world.coupon),
         ] {
             let mut told = Vec::new();
             for id in [id, &nowhere] {

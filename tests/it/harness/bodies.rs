@@ -21,6 +21,10 @@ pub fn good_body(path: &str) -> Value {
         "/v1/payments" => json!({"reservationId": uuid::Uuid::nil()}),
         "/v1/orders" => json!({"items": [{"menuId": uuid::Uuid::nil(), "quantity": 1}]}),
         "/v1/menus" | "/v1/menus/{menuId}" => json!({"name": "m", "price": 1}),
+        "/v1/coupon-campaigns" => json!({"name": "c", "quantity": 9, "expiresAt": "2099-01-01T00:00:00Z"}),
+        "/v1/coupon-campaigns/{campaignId}/batches" => json!({"count": 1}),
+        "/v1/coupons" => json!({"count": 1, "expiresAt": "2099-01-01T00:00:00Z"}),
+        "/v1/coupons/{code}/assign" => json!({"userId": uuid::Uuid::nil()}),
         "/health" => json!({"inRotation": true}),
         other => panic!("no good body is known for {other}"),
     }

@@ -214,6 +214,37 @@ impl Client {
         self.post_as(operator, "/v1/menus", body).await.expect(201).text_of("menuId")
     }
 
+    /// A campaign that opens at once; `over` changes its settings.
+    pub async fn campaign(&self, operator: &User, quantity: i64, over: Value) -> String {
+        let mut body = json!({"name": "c", "quantity": quantity, "expiresAt": "2099-01-01T00:00:00Z"});
+        for (member, value) in over.as_object().unwrap() {
+            body[member] = value.clone();
+        }
+        self.post_as(operator, "/v1/coupon-campaigns", body).await.expect(201).text_of("campaignId")
+    }
+
+    /// Claims with a key of its own.
+    pub async fn claim(&self, user: &User, campaign: &str) -> Answer {
+        self.claim_with_key(user, campaign, &key()).await
+    }
+
+    pub async fn claim_with_key(&self, user: &User, campaign: &str, key: &str) -> Answer {
+        let request = self.request(Method::POST, &format!("/v1/coupon-campaigns/{campaign}/claims"));
+        self.send(request.bearer_auth(&user.token).header("Idempotency-Key", key)).await
+    }
+
+    /// A change of a coupon that takes no body, without a key.
+    pub async fn change_coupon(&self, method: Method, user: &User, path: &str) -> Answer {
+        self.send(self.request(method, &format!("/v1/coupons/{path}")).bearer_auth(&user.token)).await
+    }
+
+    /// Sends a list of codes.
+    pub async fn import(&self, operator: &User, campaign: &str, list: impl Into<reqwest::Body>) -> Answer {
+        let request = self.request(Method::POST, &format!("/v1/coupon-campaigns/{campaign}/imports"));
+        let request = request.bearer_auth(&operator.token).header("Content-Type", "text/csv");
+        self.send(request.body(list)).await
+    }
+
     pub async fn join(&self, user: &User, queue: &str) -> Answer {
         self.send(self.request(Method::POST, &format!("/v1/queues/{queue}/tickets")).bearer_auth(&user.token))
             .await

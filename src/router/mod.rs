@@ -1,5 +1,7 @@
 //! Every URL, and nothing else.
 
+mod coupons;
+
 use axum::Router;
 use axum::middleware;
 use axum::routing::get as plain_get;
@@ -26,6 +28,7 @@ pub fn api() -> Api {
     let api = reservations_api(api);
     let api = menus_api(api);
     let api = orders_api(api);
+    let api = coupons::api(api);
     operations_api(api)
 }
 

@@ -1,0 +1,13 @@
+#!lua
+-- coupons/create: makes a campaign; its coupons are made when they are claimed.
+-- USES shard journal
+-- KEYS campaign
+-- ARGV id ordinal name quantity expires opens closes per_user
+-- RETURNS done
+-- EVENT campaign.created
+-- COST O(1)
+fact('campaign.created', id, ordinal, name, quantity, expires, opens, closes, per_user)
+append()
+redis.call('HSET', campaign, 'ordinal', ordinal, 'quantity', quantity, 'claimed', '0', 'expires', expires,
+    'opens', opens, 'closes', closes, 'per_user', per_user)
+return commit()

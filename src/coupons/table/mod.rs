@@ -1,0 +1,383 @@
+//! What Postgres remembers of campaigns and claims.
+
+pub mod books;
+pub mod bulk;
+pub mod coupon;
+pub mod expiring;
+pub mod imports;
+pub mod keys;
+pub mod life;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::codes::{self, Codes};
+use super::event::{CampaignCreated, CouponClaimed, CouponEvent};
+use super::model::{Campaign, Status};
+use super::store;
+use crate::clock::from_millis;
+use crate::error::Error;
+use crate::http::page::{Page, PageRequest};
+use crate::ids::{CampaignId, UserId};
+use crate::journal::adopt::Kept;
+use crate::journal::entry::Entry;
+use crate::journal::facts::Text;
+use crate::journal::loader::{Content, Loader};
+use crate::redis::Shard;
+
+/// What a round adds.
+#[derive(Default)]
+pub struct Changes {
+    made: Vec<(Shard, DateTime<Utc>, CampaignCreated)>,
+    claimed: Vec<(DateTime<Utc>, CouponClaimed)>,
+}
+
+impl Changes {
+    /// Takes up one fact.
+    pub fn fold(&mut self, entry: &Entry, event: CouponEvent) {
+        match event {
+            CouponEvent::CampaignCreated(fact) => {
+                self.made.push((entry.receipt.shard, entry.at(), fact));
+            }
+            CouponEvent::CouponClaimed(fact) => self.claimed.push((entry.at(), fact)),
+        }
+    }
+
+    /// Writes them: campaigns, then who claimed what, and the coupons.
+    pub async fn apply(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
+        for (shard, at, fact) in &self.made {
+            insert_campaign(pg, *shard, *at, fact).await?;
+        }
+        if self.claimed.is_empty() {
+            return Ok(());
+        }
+        let rows = &self.claimed;
+        let versions: Vec<i16> = rows.iter().map(|(_, r)| r.version as i16).collect();
+        codes.learn(&mut *pg, &versions).await?;
+        let made: Vec<String> = rows.iter().map(|(_, r)| code(codes, r)).collect::<Result<_, _>>()?;
+        sqlx::query(
+            "with claims as (
+                 select * from unnest($1::int[], $2::uuid[], $3::smallint[], $4::bigint[], $5::smallint[],
+                     $6::smallint[], $7::text[], $8::timestamptz[], $9::timestamptz[])
+                     as c(ordinal, user_id, nth, number, per_user, key_version, code, at, expires_at)
+             ), told as (
+                 insert into coupon_claims (ordinal, user_id, nth, number, per_user, key_version, code, at)
+                 select ordinal, user_id, nth, number, per_user, key_version, code, at from claims
+             )
+             insert into coupons (code, ordinal, number, status, user_id, expires_at, assigned_at)
+             select code, ordinal, number, 1, user_id, expires_at, at from claims",
+        )
+        .bind(rows.iter().map(|(_, r)| r.ordinal as i32).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, r)| r.user).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, r)| r.nth as i16).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, r)| r.number).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, r)| r.per_user as i16).collect::<Vec<_>>())
+        .bind(versions)
+        .bind(made)
+        .bind(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, r)| from_millis(r.expires_ms)).collect::<Vec<_>>())
+        .execute(&mut *pg)
+        .await?;
+        self.count(pg).await
+    }
+
+    /// The counters, a row a campaign; the wall against giving out more than there are.
+    async fn count(&self, pg: &mut PgConnection) -> Result<(), Error> {
+        let mut counts: BTreeMap<CampaignId, i64> = BTreeMap::new();
+        for (_, fact) in &self.claimed {
+            *counts.entry(fact.campaign).or_default() += 1;
+        }
+        sqlx::query(
+            "update coupon_campaigns c set claimed = c.claimed + n.count
+             from unnest($1::uuid[], $2::bigint[]) as n(campaign_id, count)
+             where c.campaign_id = n.campaign_id",
+        )
+        .bind(counts.keys().copied().collect::<Vec<_>>())
+        .bind(counts.values().copied().collect::<Vec<_>>())
+        .execute(pg)
+        .await?;
+        Ok(())
+    }
+}
+
+/// The code of what was claimed.
+pub fn code(codes: &Codes, fact: &CouponClaimed) -> Result<String, Error> {
+    let coupon = codes::Coupon { ordinal: fact.ordinal as u16, number: fact.number as u64 };
+    codes.encode(coupon, fact.version as i16)
+}
+
+async fn insert_campaign(
+    pg: &mut PgConnection,
+    shard: Shard,
+    at: DateTime<Utc>,
+    fact: &CampaignCreated,
+) -> Result<(), Error> {
+    sqlx::query(
+        "insert into coupon_campaigns (campaign_id, shard, ordinal, name, quantity, per_user, expires_at,
+             opens_at, closes_at, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(fact.campaign)
+    .bind(shard.as_i32())
+    .bind(fact.ordinal as i32)
+    .bind(&fact.name.0)
+    .bind(fact.quantity)
+    .bind(fact.per_user as i32)
+    .bind(from_millis(fact.expires_ms))
+    .bind(fact.opens_ms.map(from_millis))
+    .bind(fact.closes_ms.map(from_millis))
+    .bind(at)
+    .execute(pg)
+    .await?;
+    Ok(())
+}
+
+/// Loads a shard's campaigns, and who claimed.
+pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Error> {
+    let space = loader.space.clone();
+    let rows = sqlx::query(
+        "select campaign_id, ordinal, quantity, claimed, per_user, expires_at, opens_at, closes_at
+         from coupon_campaigns where shard = $1",
+    )
+    .bind(space.shard.as_i32())
+    .fetch_all(&mut *pg)
+    .await?;
+    for row in rows {
+        let campaign: CampaignId = row.try_get("campaign_id")?;
+        let ordinal: i32 = row.try_get("ordinal")?;
+        let key = store::campaign(&space, campaign);
+        let time = |column: &str| -> Result<String, Error> {
+            let time: Option<DateTime<Utc>> = row.try_get(column)?;
+            Ok(time.map_or_else(String::new, |time| time.timestamp_millis().to_string()))
+        };
+        loader.hset(&key, "ordinal", ordinal).await?;
+        loader.hset(&key, "quantity", row.try_get::<i64, _>("quantity")?).await?;
+        loader.hset(&key, "claimed", row.try_get::<i64, _>("claimed")?).await?;
+        loader.hset(&key, "per_user", row.try_get::<i32, _>("per_user")?).await?;
+        loader.hset(&key, "expires", time("expires_at")?).await?;
+        loader.hset(&key, "opens", time("opens_at")?).await?;
+        loader.hset(&key, "closes", time("closes_at")?).await?;
+        load_claimants(pg, loader, campaign, ordinal).await?;
+    }
+    Ok(())
+}
+
+/// A user's claims follow one another, as the index has them.
+async fn load_claimants(
+    pg: &mut PgConnection,
+    loader: &mut Loader,
+    campaign: CampaignId,
+    ordinal: i32,
+) -> Result<(), Error> {
+    let key = store::claimants(&loader.space, campaign);
+    loader.declare(&key, Content::hash());
+    let mut rows = sqlx::query(
+        "select user_id, number, key_version from coupon_claims where ordinal = $1 order by user_id, nth",
+    )
+    .bind(ordinal)
+    .fetch(pg);
+    let mut last: Option<(UserId, String)> = None;
+    while let Some(row) = rows.try_next().await? {
+        let (user, number, version): (UserId, i64, i16) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        match &mut last {
+            Some((same, coupons)) if *same == user => *coupons += &format!(",{number}:{version}"),
+            _ => {
+                let next = Some((user, format!("{number}:{version}")));
+                if let Some((user, coupons)) = std::mem::replace(&mut last, next) {
+                    loader.hset(&key, user, coupons).await?;
+                }
+            }
+        }
+    }
+    match last {
+        Some((user, coupons)) => loader.hset(&key, user, coupons).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes over what Redis knows of campaigns, where Postgres was restored from an older backup. One that the
+/// backup does not know has lost its name; its id stands for it. When a coupon was claimed is lost: now.
+pub async fn adopt(pg: &mut PgConnection, kept: &Kept, codes: &Codes) -> Result<(), Error> {
+    let at = from_millis(kept.now_ms);
+    let claimants: BTreeMap<CampaignId, _> = kept.hashes("coupons", "claimants").into_iter().collect();
+    let mut changes = Changes::default();
+    for (campaign, fields) in kept.hashes::<CampaignId>("coupons", "campaign") {
+        let number = |field: &str| fields.get(field).and_then(|text| text.parse::<i64>().ok());
+        let wanted = |field: &str| {
+            number(field).ok_or_else(|| Error::internal(format_args!("redis: a campaign lacks {field}")))
+        };
+        let made = CampaignCreated {
+            campaign,
+            ordinal: wanted("ordinal")?,
+            name: Text(campaign.to_string()),
+            quantity: wanted("quantity")?,
+            expires_ms: wanted("expires")?,
+            opens_ms: number("opens"),
+            closes_ms: number("closes"),
+            per_user: wanted("per_user")?,
+        };
+        adopt_campaign(pg, kept.space.shard, at, &made).await?;
+        let known = known_claims(pg, made.ordinal as i32).await?;
+        for (user, coupons) in claimants.get(&campaign).into_iter().flatten() {
+            let user: UserId = user.parse().map_err(Error::internal)?;
+            for (nth, coupon) in (1_i64..).zip(coupons.split(',')) {
+                let (number, version) = coupon
+                    .split_once(':')
+                    .and_then(|(number, version)| Some((number.parse().ok()?, version.parse().ok()?)))
+                    .ok_or_else(|| Error::internal(format_args!("redis: a claim is {coupon:?}")))?;
+                if known.binary_search(&number).is_err() {
+                    let fact = CouponClaimed {
+                        campaign,
+                        ordinal: made.ordinal,
+                        user,
+                        nth,
+                        number,
+                        remaining: made.quantity - number,
+                        per_user: made.per_user,
+                        version,
+                        expires_ms: made.expires_ms,
+                    };
+                    changes.claimed.push((at, fact));
+                }
+            }
+        }
+    }
+    changes.apply(pg, codes).await
+}
+
+async fn adopt_campaign(
+    pg: &mut PgConnection,
+    shard: Shard,
+    at: DateTime<Utc>,
+    made: &CampaignCreated,
+) -> Result<(), Error> {
+    let row = sqlx::query("select exists (select from coupon_campaigns where campaign_id = $1)");
+    if row.bind(made.campaign).fetch_one(&mut *pg).await?.try_get(0)? {
+        return Ok(());
+    }
+    // One that was tried meanwhile may have got the ordinal, and did not come to be.
+    sqlx::query(
+        "insert into coupon_ordinals (ordinal, campaign_id) values ($1, $2)
+         on conflict (ordinal) do update set campaign_id = excluded.campaign_id",
+    )
+    .bind(made.ordinal as i32)
+    .bind(made.campaign)
+    .execute(&mut *pg)
+    .await?;
+    sqlx::query(
+        "select setval('coupon_ordinals_seq', greatest($1, s.last_value)) from coupon_ordinals_seq s",
+    )
+    .bind(made.ordinal)
+    .execute(&mut *pg)
+    .await?;
+    insert_campaign(pg, shard, at, made).await
+}
+
+/// Numbers of a campaign that are claimed, in order.
+async fn known_claims(pg: &mut PgConnection, ordinal: i32) -> Result<Vec<i64>, Error> {
+    let rows = sqlx::query("select number from coupon_claims where ordinal = $1 order by number")
+        .bind(ordinal)
+        .fetch_all(pg)
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// One campaign.
+pub async fn campaign(pool: &PgPool, id: CampaignId) -> Result<Option<Campaign>, Error> {
+    let row = sqlx::query(
+        "select c.*, coalesce((select sum(u.used)::bigint from coupon_uses u where u.ordinal = c.ordinal), 0)
+             as used
+         from coupon_campaigns c where c.campaign_id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// What stands for a campaign in its codes, and when its coupons expire.
+pub async fn ordinal(pg: &mut PgConnection, id: CampaignId) -> Result<Option<(i32, DateTime<Utc>)>, Error> {
+    let row = sqlx::query("select ordinal, expires_at from coupon_campaigns where campaign_id = $1")
+        .bind(id)
+        .fetch_optional(pg)
+        .await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
+/// A page of campaigns, newest first.
+pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Campaign>, Error> {
+    let rows = sqlx::query(
+        "select c.*, coalesce((select sum(u.used)::bigint from coupon_uses u where u.ordinal = c.ordinal), 0)
+             as used
+         from coupon_campaigns c where c.ordinal < $1 order by c.ordinal desc limit $2",
+    )
+    .bind(page.after_number()?.unwrap_or(i64::MAX))
+    .bind(page.fetch())
+    .fetch_all(pool)
+    .await?;
+    page.cut(rows, |row| Ok(row.try_get::<i32, _>("ordinal")?.to_string()), read)
+}
+
+fn read(row: &PgRow) -> Result<Campaign, Error> {
+    let (quantity, claimed): (i64, i64) = (row.try_get("quantity")?, row.try_get("claimed")?);
+    Ok(Campaign {
+        campaign_id: row.try_get("campaign_id")?,
+        name: row.try_get("name")?,
+        quantity,
+        claimed,
+        remaining: quantity - claimed,
+        used: row.try_get("used")?,
+        expires_at: row.try_get("expires_at")?,
+        opens_at: row.try_get("opens_at")?,
+        closes_at: row.try_get("closes_at")?,
+        per_user: row.try_get::<i32, _>("per_user")?.into(),
+    })
+}
+
+/// How a status of Postgres is read.
+fn status(row: &PgRow) -> Result<Status, Error> {
+    let stored: i16 = row.try_get("status")?;
+    Status::from_number(stored)
+        .ok_or_else(|| Error::internal(format_args!("postgres holds {stored} as a coupon's status")))
+}
+
+/// A campaign of which nothing is left, as far as is durable.
+pub struct SoldOut {
+    /// What stands for it in codes.
+    pub ordinal: i32,
+    /// Claims.
+    pub claims: i64,
+    /// When claiming ends.
+    pub ends_at: DateTime<Utc>,
+}
+
+/// `None` where something is left.
+pub async fn sold_out(pool: &PgPool, campaign: CampaignId) -> Result<Option<SoldOut>, Error> {
+    let row = sqlx::query(
+        "select ordinal, claimed, least(expires_at, closes_at) as ends_at from coupon_campaigns
+         where campaign_id = $1 and claimed = quantity",
+    )
+    .bind(campaign)
+    .fetch_optional(pool)
+    .await?;
+    let read = |row: PgRow| {
+        let (ordinal, claims) = (row.try_get("ordinal")?, row.try_get("claimed")?);
+        Ok(SoldOut { ordinal, claims, ends_at: row.try_get("ends_at")? })
+    };
+    row.map(read).transpose()
+}
+
+/// Everybody who claimed, as often as he did.
+pub async fn each_winner(pool: &PgPool, ordinal: i32, mut each: impl FnMut(Uuid)) -> Result<(), Error> {
+    let rows = sqlx::query("select user_id from coupon_claims where ordinal = $1").bind(ordinal);
+    let mut rows = rows.fetch(pool);
+    while let Some(row) = rows.try_next().await? {
+        each(row.try_get(0)?);
+    }
+    Ok(())
+}
