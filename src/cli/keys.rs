@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use super::Target;
 use crate::accounts::keys::SigningKeys;
 use crate::accounts::table;
+use crate::coupons::codes::Codes;
 
-/// Keys that access tokens are signed with.
+/// Keys that access tokens are signed with, and those that coupons' codes are made with.
 #[derive(Args)]
 pub struct Keys {
     #[command(subcommand)]
@@ -25,12 +26,20 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Make coupons' codes with a new key from now on. Codes that were made before stay good.
+    RotateCoupons {
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 impl Keys {
     /// Rotates.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Rotate { drop_old, target } = self.command;
+        let (drop_old, target) = match self.command {
+            Command::Rotate { drop_old, target } => (drop_old, target),
+            Command::RotateCoupons { target } => return rotate_coupons(&target),
+        };
         super::log("warn", "text")?;
         let config = target.config()?;
         super::runtime(1)?.block_on(async {
@@ -45,4 +54,17 @@ impl Keys {
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+fn rotate_coupons(target: &Target) -> anyhow::Result<ExitCode> {
+    super::log("warn", "text")?;
+    let config = target.config()?;
+    super::runtime(1)?.block_on(async {
+        let pool = crate::app::connect_pool(&config).await?;
+        let codes = Codes::open(&pool, &config.derive_bytes("coupon codes")).await?;
+        codes.add(&pool, false).await?;
+        println!("key {} makes coupons' codes from now on", codes.newest()?);
+        pool.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
 }

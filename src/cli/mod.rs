@@ -7,6 +7,7 @@ mod delivery;
 mod demo;
 mod doctor;
 mod health;
+mod import;
 mod keys;
 pub(crate) mod load_users;
 mod migrate;
@@ -45,10 +46,12 @@ enum Command {
     Migrate(Target),
     /// Make accounts with a role.
     Admin(admin::Admin),
-    /// Keys that access tokens are signed with.
+    /// Keys that access tokens are signed with, and those that coupons' codes are made with.
     Keys(keys::Keys),
     /// What other systems are told: list messages that did not arrive, deliver them again.
     Delivery(delivery::Delivery),
+    /// Read lists that others made: `import coupons FILE --campaign ID`.
+    Import(import::Import),
     /// Make users for load tests and print `userId,accessToken` (CSV); the tokens live for a day.
     LoadUsers(load_users::LoadUsers),
     /// Prove on live data that Redis, Postgres and the books agree; exits with 1 and the differences when
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Admin(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Delivery(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::LoadUsers(command) => command.run(),
         Command::Verify(target) => verify::run(&target),
         Command::Doctor(target) => doctor::run(&target),

@@ -12,7 +12,17 @@ use crate::harness::{Answer, Build, Client, TestApp, User, at_once, eventually, 
 async fn claims_at_once(clients: &[Client], users: &[User], campaign: &str) -> Vec<Answer> {
     let jobs = users.iter().cloned().enumerate().map(|(at, user)| {
         let (client, campaign) = (clients[at % clients.len()].clone(), campaign.to_owned());
-        async move { client.claim(&user, &campaign).await }
+        // A shard that is behind says so before it writes anything; a client asks again with its key.
+        async move {
+            let key = key();
+            loop {
+                let answer = client.claim_with_key(&user, &campaign, &key).await;
+                if answer.status != 503 {
+                    break answer;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
     });
     at_once(jobs.collect::<Vec<_>>()).await
 }
