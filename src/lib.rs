@@ -18,7 +18,7 @@
 //! remembers. None does another's work. To add a feature, copy `seats`.
 //!
 //! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds;
-//! a user with his points, his orders and what they count in the ranking. The shard is the hash tag of each
+//! a user with his points, his orders and what they count in the ranking; a coupon campaign with its claims. The shard is the hash tag of each
 //! of its keys and the epoch stands in the name (`onrush:{s07}:5:journal`), so one script touches one slot
 //! of a cluster, and a write of an older epoch lands on keys that nobody reads.
 //!
@@ -124,6 +124,29 @@
 //!     end
 //! ```
 //!
+//! # Claiming a coupon
+//!
+//! ```mermaid
+//! sequenceDiagram
+//!     participant C as Client
+//!     participant O as Onrush
+//!     participant R as Redis (campaign's shard)
+//!     participant P as Postgres
+//!     C->>O: POST /v1/coupon-campaigns/{id}/claims (Idempotency-Key)
+//!     alt this instance knows that it is sold out, and the user has none of it
+//!         O-->>C: 410 coupon_sold_out
+//!     else
+//!         O->>R: coupons/claim: window, limit, what is left; the next number
+//!         R-->>O: number, key version
+//!         O->>P: writer: coupon_claims, coupons (the code is made of campaign and number), the counter
+//!         P-->>O: committed
+//!         O-->>C: 201 code, rank, remaining
+//!     end
+//!     C->>O: PUT /v1/coupons/{code}/use
+//!     O->>P: with all changes that wait: lock coupons, decide in turn, write, history
+//!     O-->>C: 200 USED
+//! ```
+//!
 //! # Loss
 //!
 //! Each shard's keeper compares Redis with the cursor each 100 ms. When Redis is another one, was emptied,
@@ -151,7 +174,7 @@
 //! | `redis` | the only place that names the Redis client: servers, keys, scripts |
 //! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |
-//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` `orders` `ranking` | features |
+//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` `orders` `ranking` `coupons` | features |
 //! | `delivery` | an outbox, relays and sinks: what happened is told to other systems |
 //! | `operations` | what operators, load balancers and Prometheus ask |
 //! | [`sabotage`] | what negative controls take out; empty in a plain build |

@@ -15,10 +15,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aes::Aes256;
-use fpe::ff1::{BinaryNumeralString, FF1};
 use sqlx::{PgConnection, PgPool};
 
+use super::ff1::Ff1;
 use super::table::keys;
 use crate::error::Error;
 use crate::seal::Seal;
@@ -45,11 +44,9 @@ pub struct Coupon {
     pub number: u64,
 }
 
-type Cipher = FF1<Aes256>;
-
 #[derive(Default)]
 struct Known {
-    ciphers: BTreeMap<i16, Cipher>,
+    ciphers: BTreeMap<i16, Ff1>,
     /// Versions that another secret sealed.
     closed: Vec<i16>,
 }
@@ -84,9 +81,10 @@ impl Codes {
         }
         let mut known = Known::default();
         for (version, sealed) in stored {
-            match self.seal.open(&name(version), &sealed).map(|key| FF1::new(&key, 2)) {
-                Some(Ok(cipher)) => drop(known.ciphers.insert(version, cipher)),
-                _ => {
+            let key = self.seal.open(&name(version), &sealed);
+            match key.and_then(|key| key.try_into().ok()).map(|key| Ff1::new(&key)) {
+                Some(cipher) => drop(known.ciphers.insert(version, cipher)),
+                None => {
                     tracing::warn!(version, "a key for coupons' codes was sealed with another secret");
                     known.closed.push(version);
                 }
@@ -130,20 +128,13 @@ impl Codes {
 
     /// The code of a coupon, by the key of this version: sixteen characters and the check symbol.
     pub fn encode(&self, coupon: Coupon, version: i16) -> Result<String, Error> {
-        let known = self.known();
         let plain = (u128::from(coupon.ordinal) << (NUMBER_BITS + TAG_BITS))
             | (u128::from(coupon.number) << TAG_BITS);
-        let older = known.ciphers.range(..=version);
-        for (of, cipher) in older.clone().rev() {
-            let found = encrypt(cipher, plain)?;
-            let is_free = |(other, cipher): (&i16, &Cipher)| other == of || says(cipher, found).is_none();
-            if older.clone().all(is_free) {
-                return Ok(spell(found));
-            }
-            // Once in a billion with two keys.
-            tracing::debug!(version, "a code that another key could have made");
-        }
-        Err(Error::unavailable(format_args!("the key {version} for coupons' codes cannot be used")))
+        let known = self.known();
+        let found = only_value(&known, plain, version, |cipher, value| says(cipher, value).is_some());
+        found.map(|(_, value)| spell(value)).ok_or_else(|| {
+            Error::unavailable(format_args!("the key {version} for coupons' codes cannot be used"))
+        })
     }
 
     /// What a code says; `None` where it is none of ours.
@@ -157,22 +148,32 @@ fn name(version: i16) -> String {
     format!("coupon codes {version}")
 }
 
-fn encrypt(cipher: &Cipher, plain: u128) -> Result<u128, Error> {
-    let plain = BinaryNumeralString::from_bytes_le(&plain.to_le_bytes()[..10]);
-    cipher.encrypt(&[], &plain).map(|found| value(&found)).map_err(Error::internal)
+/// What the key of this version makes of it, and no other up to it could have made; else what the next older
+/// key makes, likewise. With the version that made it.
+fn only_value(
+    known: &Known,
+    plain: u128,
+    version: i16,
+    could_have: impl Fn(&Ff1, u128) -> bool,
+) -> Option<(i16, u128)> {
+    let older = known.ciphers.range(..=version);
+    for (of, cipher) in older.clone().rev() {
+        let found = cipher.encrypt(plain);
+        if !older.clone().any(|(other, cipher)| other != of && could_have(cipher, found)) {
+            return Some((*of, found));
+        }
+        // Once in a billion with two keys.
+        tracing::debug!(version, "a code that another key could have made");
+    }
+    None
 }
 
 /// What a value says where this key made it.
-fn says(cipher: &Cipher, found: u128) -> Option<Coupon> {
-    let found = BinaryNumeralString::from_bytes_le(&found.to_le_bytes()[..10]);
-    let plain = value(&cipher.decrypt(&[], &found).ok()?);
+fn says(cipher: &Ff1, found: u128) -> Option<Coupon> {
+    let plain = cipher.decrypt(found);
     let number = (plain >> TAG_BITS) & ((1 << NUMBER_BITS) - 1);
     let is_ours = plain & ((1 << TAG_BITS) - 1) == 0;
     is_ours.then_some(Coupon { ordinal: (plain >> (NUMBER_BITS + TAG_BITS)) as u16, number: number as u64 })
-}
-
-fn value(string: &BinaryNumeralString) -> u128 {
-    string.to_bytes_le().iter().rev().fold(0, |value, byte| (value << 8) | u128::from(*byte))
 }
 
 fn spell(value: u128) -> String {
@@ -217,4 +218,97 @@ pub fn canonical(text: &str) -> Option<String> {
 pub fn grouped(code: &str) -> String {
     let groups: Vec<&str> = (0..code.len()).step_by(4).map(|at| &code[at..code.len().min(at + 4)]).collect();
     groups.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Keys of these versions.
+    fn codes(versions: &[i16]) -> Codes {
+        let key = |version: &i16| (*version, Ff1::new(&[*version as u8; 32]));
+        let known = Known { ciphers: versions.iter().map(key).collect(), closed: Vec::new() };
+        Codes { seal: Seal::new(&[0; 32]).unwrap(), known: RwLock::new(Arc::new(known)) }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_code_says_what_it_was_made_of(ordinal: u16, number in 0..1_u64 << NUMBER_BITS) {
+            let (codes, coupon) = (codes(&[1, 2]), Coupon { ordinal, number });
+            for version in [1, 2] {
+                let code = codes.encode(coupon, version).unwrap();
+                proptest::prop_assert_eq!(codes.decode(&code), Some(coupon));
+                let written = grouped(&code).to_lowercase().replace('0', "o").replace('1', "L");
+                proptest::prop_assert_eq!(canonical(&written), Some(code));
+            }
+        }
+
+        #[test]
+        fn anything_is_a_code_or_none_and_never_a_panic(text: String) {
+            let code = canonical(&text);
+            proptest::prop_assert!(code.as_deref().and_then(|code| codes(&[1]).decode(code)).is_none());
+            proptest::prop_assert_eq!(code.as_deref().and_then(canonical), code);
+        }
+    }
+
+    #[test]
+    fn one_character_changed_is_no_code_of_ours() {
+        let codes = codes(&[1]);
+        let code = codes.encode(Coupon { ordinal: 7, number: 9_999_999_999 }, 1).unwrap();
+        for (at, symbol) in code.char_indices() {
+            for other in SYMBOLS.iter().map(|other| *other as char).filter(|other| *other != symbol) {
+                let near = format!("{}{other}{}", &code[..at], &code[at + 1..]);
+                assert_eq!(codes.decode(&near), None, "{near} beside {code}");
+            }
+        }
+        for at in 0..code.len() - 1 {
+            let mut near: Vec<u8> = code.bytes().collect();
+            near.swap(at, at + 1);
+            let near = String::from_utf8(near).unwrap();
+            assert!(near == code || codes.decode(&near).is_none(), "{near} beside {code}");
+        }
+    }
+
+    #[test]
+    fn neighbours_look_like_strangers() {
+        let codes = codes(&[1]);
+        let made = |number| codes.encode(Coupon { ordinal: 1, number }, 1).unwrap();
+        let all: BTreeSet<String> = (1..=10_000).map(made).collect();
+        assert_eq!(all.len(), 10_000);
+        let beginnings: BTreeSet<&str> = all.iter().map(|code| &code[..3]).collect();
+        assert!(beginnings.len() > 8_000, "{} different beginnings", beginnings.len());
+    }
+
+    /// That keys meet cannot be waited for; so here a key could have made one value in four, not in a billion.
+    #[test]
+    fn a_code_that_another_key_could_have_made_is_not_used() {
+        let known = codes(&[1, 2, 3]).known();
+        let could_have = |cipher: &Ff1, value: u128| cipher.encrypt(value) & 3 == 0;
+        let (mut by, mut none) = ([0; 4], 0);
+        for plain in 0..2_000 {
+            let Some((of, value)) = only_value(&known, plain, 3, could_have) else {
+                none += 1;
+                continue;
+            };
+            by[of as usize] += 1;
+            let others = known.ciphers.iter().filter(|(other, _)| **other != of);
+            assert!(others.clone().all(|(_, cipher)| !could_have(cipher, value)));
+            assert_eq!(known.ciphers[&of].encrypt(plain), value);
+        }
+        assert!(by[3] > by[2] && by[2] > by[1] && by[1] > 0 && none > 0, "{by:?} {none}");
+        // The oldest key knows of no other.
+        assert_eq!(only_value(&known, 7, 1, |_, _| true).map(|(of, _)| of), Some(1));
+    }
+
+    #[test]
+    fn what_can_be_no_code_is_none() {
+        for wrong in ["", "ABC", "A B C D", "ABCD*E", "ABCÄ", "*", &"A".repeat(65), "\u{0}ABCD"] {
+            assert_eq!(canonical(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(canonical("abcd-il-O").as_deref(), Some("ABCD110"));
+        assert_eq!(canonical(&"A".repeat(64)).map(|code| code.len()), Some(64));
+        assert_eq!(grouped("ABCDEFGHJKMNPQRS*"), "ABCD-EFGH-JKMN-PQRS-*");
+    }
 }

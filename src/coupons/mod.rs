@@ -21,6 +21,7 @@ pub mod batches;
 pub mod codes;
 pub mod csv;
 pub mod event;
+mod ff1;
 pub mod imports;
 pub mod latch;
 pub mod life;

@@ -11,6 +11,7 @@ mod coupon_bulk;
 mod coupon_days;
 mod coupon_kills;
 mod coupon_life;
+mod coupon_storage;
 mod coupons;
 mod crash;
 mod delivery;
