@@ -27,7 +27,7 @@ struct Story {
 }
 
 /// All tables of the test's schema go into another, or come back from it.
-async fn copy(app: &TestApp, back: bool) {
+pub async fn copy(app: &TestApp, back: bool) {
     let backup = format!("{}_backup", app.schema);
     let mut pg = PgConnection::connect(&database_url_of(&app.schema)).await.unwrap();
     let rows = sqlx::query(

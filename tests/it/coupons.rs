@@ -311,6 +311,23 @@ async fn after_a_loss_claims_go_on_where_they_were() {
     .await;
 }
 
+/// Who guesses is told to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_are_counted() {
+    let few = ["--limit-reads", "user=0.001/5", "--limit-writes", "user=0.001/5"];
+    with_apps(crate::limits::limits(&few), async |app| {
+        let (client, user) = (app.client(), app.user(0).await);
+        for _ in 0..5 {
+            client.get_as(&user, "/v1/coupons/ABCD1234").await.refused(404, "coupon_not_found");
+            let used = client.change_coupon(Method::PUT, &user, "ABCD1234/use").await;
+            used.refused(404, "coupon_not_found");
+        }
+        client.get_as(&user, "/v1/coupons/ABCD1234").await.refused(429, "rate_limited");
+        client.change_coupon(Method::PUT, &user, "ABCD1234/use").await.refused(429, "rate_limited");
+    })
+    .await;
+}
+
 /// Codes that nobody was given are refused alike: random ones, and real ones with one character changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_find_nothing() {

@@ -8,6 +8,7 @@ mod backup;
 mod clocks;
 mod contract;
 mod coupon_bulk;
+mod coupon_cli;
 mod coupon_days;
 mod coupon_kills;
 mod coupon_life;
