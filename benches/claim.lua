@@ -1,5 +1,5 @@
--- wrk: each request claims a coupon of one campaign for another user, with a key of its own. USERS is a file of
--- `onrush load-users`, CLAIM_PATH names the campaign. Where it is sold out, nothing is given.
+-- wrk: each request claims a coupon of one campaign for another user, with a key of its own. USERS is a file
+-- of `onrush load-users`, CLAIM_PATH names the campaign; where nothing of it is left, all are refused.
 local users, sent = {}, 0
 for line in io.lines(os.getenv("USERS")) do
     local _, token = line:match("^(%x[%x-]+),(.+)$")

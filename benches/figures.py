@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import platform
+import random
 import re
 import signal
 import statistics
@@ -14,15 +15,25 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROUNDS = 3
 SECONDS = 10
+# Of each round where only coupons are measured.
+COUPON_SECONDS = 5
 WAITING = 10_000
 CHARGERS = 1_000
 POINTS = 10_000_000_000
+# Each may claim a campaign's coupons a hundred times.
+CLAIMERS = 3_000
+CAMPAIGN = {"name": "Figures", "expiresAt": "2099-01-01T00:00:00Z", "perUser": 100}
+CLAIMS = "/v1/coupon-campaigns/{campaignId}/claims"
+USES = "/v1/coupons/{code}/use"
+# Uses that there are coupons for, by the fastest load of coupons so far.
+USES_MAX = 2
 # Seconds that delivery may take after orders.
 DELIVERED_MAX = 180
 OPEN_LOOP_RATE = 1_000
@@ -83,15 +94,22 @@ def milliseconds(text):
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-def wrk(root, url, connections, script=None, env=None):
+def wrk(root, url, connections, script=None, env=None, refused=False):
+    """Figures of one load; each answer is to be a success, or each a refusal."""
     command = ["wrk", "--latency", "-t1", f"-c{connections}", f"-d{SECONDS}s"]
     command += ["-s", str(HERE / script)] if script else []
     with Run(root) as run:
-        out = subprocess.run([*command, url], env={**os.environ, **(env or {})}, check=True, capture_output=True, text=True).stdout
-    if wrong := re.search(r"Non-2xx or 3xx responses: (\d+)", out):
-        sys.exit(f"{url}: {wrong[0]}\n{out}")
+        env = {**os.environ, **(env or {})}
+        done = subprocess.run([*command, url], env=env, check=True, capture_output=True, text=True)
+    out = done.stdout
     requests = int(re.search(r"(\d+) requests in", out)[1])
+    wrong = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", out)))
+    if wrong != (requests if refused else 0):
+        sys.exit(f"{url}: {wrong} of {requests} answers are refusals\n{out}")
+    if errors := re.search(r"Socket errors: .*", out):
+        print(f"{url}: {errors[0]}", file=sys.stderr)
     return {
+        "requests": requests,
         "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
         "p50": milliseconds(re.search(r"^\s+50%\s+(\S+)", out, re.M)[1]),
         "p99": milliseconds(re.search(r"^\s+99%\s+(\S+)", out, re.M)[1]),
@@ -101,7 +119,8 @@ def wrk(root, url, connections, script=None, env=None):
 
 def k6(binary, root, folder, env):
     summary = folder / "summary.json"
-    command = [binary, "run", "--quiet", "--no-usage-report", f"--summary-export={summary}", str(HERE.parent / "k6" / "charge.js")]
+    command = [binary, "run", "--quiet", "--no-usage-report", f"--summary-export={summary}"]
+    command += [str(HERE.parent / "k6" / "charge.js")]
     env = {**env, "RATE": str(OPEN_LOOP_RATE), "SECONDS": str(SECONDS), "GOGC": "400"}
     with Run(root) as run:
         subprocess.run(command, env={**os.environ, **env}, check=True, capture_output=True)
@@ -115,12 +134,15 @@ def k6(binary, root, folder, env):
     }
 
 
+def scrape(url):
+    return urllib.request.urlopen(f"{url}/metrics", timeout=10).read().decode()
+
+
 def order(root, url, connections, env):
     """Orders; then what they have to tell is delivered, so that the next load is not measured with it."""
     figures = wrk(root, url, connections, "order.lua", env)
     for _ in range(DELIVERED_MAX):
-        metrics = urllib.request.urlopen(f"{url}/metrics", timeout=10).read().decode()
-        if re.search(r'^onrush_delivery_pending{endpoint="demo"} 0$', metrics, re.M):
+        if re.search(r'^onrush_delivery_pending{endpoint="demo"} 0$', scrape(url), re.M):
             break
         time.sleep(1)
     return figures
@@ -151,41 +173,144 @@ def put_into_queue(url, users, queue):
     """Everybody joins; the tickets."""
 
     def some(users):
-        connection = connect(url)
-        return [ask(connection, "POST", f"/v1/queues/{queue}/tickets", Authorization=f"Bearer {token}")["token"] for _, token in users]
+        connection, path = connect(url), f"/v1/queues/{queue}/tickets"
+        join = lambda token: ask(connection, "POST", path, Authorization=f"Bearer {token}")["token"]
+        return [join(token) for _, token in users]
 
     with ThreadPoolExecutor(4) as pool:
         return [ticket for tickets in pool.map(some, [users[at::4] for at in range(4)]) for ticket in tickets]
 
 
-def measure(k6_binary, binary, folder, root):
+def sign_in(demo, role):
+    """A connection, and the header of who has this role."""
+    connection = connect(demo["url"])
+    user = next(user for user in demo["users"] if user["role"] == role)
+    body = {"email": user["email"], "password": user["password"]}
+    session = ask(connection, "POST", "/v1/auth/login", body)
+    return connection, {"Authorization": f"Bearer {session['accessToken']}"}
+
+
+def load_users(binary, folder, count, points=0):
+    command = [binary, "load-users", "--data-dir", folder, "--count", str(count), "--points", str(points)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [line.split(",") for line in lines.split()[1:]]
+
+
+def write_users(file, users):
+    file.write_text("userId,accessToken\n" + "\n".join(",".join(user) for user in users) + "\n")
+    return {"USERS": str(file)}
+
+
+class Coupons:
+    """Claims of one campaign, uses of the coupons that were claimed, and who comes too late."""
+
+    def __init__(self, binary, folder, root, demo):
+        self.folder, self.root, self.url = folder, root, demo["url"]
+        self.connection, self.operator = sign_in(demo, "OPERATOR")
+        *self.users, (_, winner) = load_users(binary, folder, CLAIMERS + 1)
+        self.env = write_users(folder / "claimers.csv", self.users)
+        self.runs, self.fastest, self.left, self.is_listed = 0, 0, [], True
+        self.sold_out_path = self.campaign(1)
+        by = {"Authorization": f"Bearer {winner}", "Idempotency_Key": "first"}
+        ask(self.connection, "POST", self.sold_out_path, **by)
+
+    def campaign(self, quantity):
+        body = {**CAMPAIGN, "quantity": quantity}
+        made = ask(self.connection, "POST", "/v1/coupon-campaigns", body, **self.operator)
+        return CLAIMS.replace("{campaignId}", made["campaignId"])
+
+    def load(self, connections, script, env, route, status):
+        """Figures of one load, in which the route gave no other status."""
+        before = self.answers(route)
+        figures = wrk(self.root, self.url, connections, script, env, refused=status >= 400)
+        found = self.answers(route) - before
+        if set(found) != {str(status)}:
+            sys.exit(f"{route}: {dict(found)}")
+        if status < 400:
+            self.fastest = max(self.fastest, figures["requests"])
+        return figures
+
+    def answers(self, route):
+        """Answers that the route has given, by status."""
+        of = r'^onrush_http_request_seconds_count{route="%s",.*status="(\d+)"} (\d+)$' % re.escape(route)
+        return Counter({status: int(count) for status, count in re.findall(of, scrape(self.url), re.M)})
+
+    def claim(self, connections, path=None, status=201):
+        """Of a campaign of ten billion, which nobody has claimed before."""
+        self.runs += 1
+        env = {**self.env, "RUN": f"claim{self.runs}", "CLAIM_PATH": path or self.campaign(10_000_000_000)}
+        self.is_listed = self.is_listed and status != 201
+        return self.load(connections, "claim.lua", env, CLAIMS, status)
+
+    def sold_out(self, connections):
+        return self.claim(connections, self.sold_out_path, 410)
+
+    def use(self, connections):
+        """Of coupons that the claims before gave, or else claims that do not count."""
+        while len(self.left) < USES_MAX * self.fastest:
+            if self.is_listed:
+                self.claim(256)
+            self.list()
+        coupons = self.folder / "coupons.csv"
+        coupons.write_text("\n".join(self.left) + "\n")
+        figures = self.load(connections, "use.lua", {"COUPONS": str(coupons)}, USES, 200)
+        # Those that were under way at the end may be used, too.
+        del self.left[: figures["requests"] + connections + 1]
+        return figures
+
+    def list(self):
+        """The hundred that each got last, as far as they can be used."""
+        self.left, self.is_listed = [], True
+        for _, token in self.users:
+            page = ask(self.connection, "GET", "/v1/coupons?limit=100", Authorization=f"Bearer {token}")
+            codes = (coupon["code"] for coupon in page["items"] if coupon["status"] == "ASSIGNED")
+            self.left += [f"{code},{token}" for code in codes]
+        random.shuffle(self.left)
+
+
+def polls(root, demo, folder, users):
+    """Everybody waits in one queue; the load that asks where."""
+    connection, operator = sign_in(demo, "OPERATOR")
+    body = {"name": "Figures", "admitPerSecond": 0, "maxActive": 0, "activeSeconds": 60}
+    queue = ask(connection, "POST", "/v1/queues", body, **operator)["queueId"]
+    tickets = folder / "tickets"
+    tickets.write_text("\n".join(put_into_queue(demo["url"], users, queue)) + "\n")
+    env = {"TICKETS": str(tickets), "POLL_PATH": f"/v1/queues/{queue}/tickets/me"}
+    return lambda _: wrk(root, demo["url"], 64, "poll.lua", env)
+
+
+def measure(k6_binary, binary, folder, root, only_coupons):
     demo = json.loads((folder / "demo.json").read_text())
     url = demo["url"]
-    lines = subprocess.run([binary, "load-users", "--data-dir", folder, "--count", str(WAITING), "--points", str(POINTS)], check=True, capture_output=True, text=True).stdout
-    users = [line.split(",") for line in lines.split()[1:]]
-    some = folder / "users.csv"
-    some.write_text("userId,accessToken\n" + "\n".join(",".join(user) for user in users[:CHARGERS]) + "\n")
-    operator = next(user for user in demo["users"] if user["role"] == "OPERATOR")
-    connection = connect(url)
-    session = ask(connection, "POST", "/v1/auth/login", {"email": operator["email"], "password": operator["password"]})
-    body = {"name": "Figures", "admitPerSecond": 0, "maxActive": 0, "activeSeconds": 60}
-    queue = ask(connection, "POST", "/v1/queues", body, Authorization=f"Bearer {session['accessToken']}")["queueId"]
-    tickets = folder / "tickets"
-    tickets.write_text("\n".join(put_into_queue(url, users, queue)) + "\n")
-
-    poll_env = {"TICKETS": str(tickets), "POLL_PATH": f"/v1/queues/{queue}/tickets/me"}
-    menu = next(menu for menu in ask(connection, "GET", "/v1/menus")["items"] if menu["name"] == "Cookie")
-    order_env = {"USERS": str(some), "MENU": menu["menuId"]}
+    users = load_users(binary, folder, CHARGERS if only_coupons else WAITING, POINTS)
+    env = write_users(folder / "users.csv", users[:CHARGERS])
+    charge = lambda connections, run: wrk(root, url, connections, "charge.lua", {**env, "RUN": run})
+    livez, charges = "`GET /livez`", "durable charge, {} clients"
     loads = {
-        "`GET /livez`": lambda _: wrk(root, f"{url}/livez", 64),
-        f"position poll, {WAITING} waiting": lambda _: wrk(root, url, 64, "poll.lua", poll_env),
-        "durable charge, 64 clients": lambda at: wrk(root, url, 64, "charge.lua", {"USERS": str(some), "RUN": f"a{at}"}),
-        "durable charge, 256 clients": lambda at: wrk(root, url, 256, "charge.lua", {"USERS": str(some), "RUN": f"b{at}"}),
-        "durable order, 64 clients": lambda at: order(root, url, 64, {**order_env, "RUN": f"c{at}"}),
-        "durable order, 256 clients": lambda at: order(root, url, 256, {**order_env, "RUN": f"d{at}"}),
-        f"durable charge, offered at {OPEN_LOOP_RATE} a second": lambda _: k6(
-            k6_binary, root, folder, {"USERS": str(some), "ONRUSH_URL": url}
-        ),
+        livez: lambda _: wrk(root, f"{url}/livez", 64),
+        charges.format(64): lambda at: charge(64, f"a{at}"),
+        charges.format(256): lambda at: charge(256, f"b{at}"),
+    }
+    if not only_coupons:
+        poll = polls(root, demo, folder, users)
+        menus = ask(connect(url), "GET", "/v1/menus")["items"]
+        order_env = {**env, "MENU": next(menu["menuId"] for menu in menus if menu["name"] == "Cookie")}
+        open_loop = {**env, "ONRUSH_URL": url}
+        loads = {livez: loads.pop(livez), f"position poll, {WAITING} waiting": poll} | loads
+        loads |= {
+            "durable order, 64 clients": lambda at: order(root, url, 64, {**order_env, "RUN": f"c{at}"}),
+            "durable order, 256 clients": lambda at: order(root, url, 256, {**order_env, "RUN": f"d{at}"}),
+            f"durable charge, offered at {OPEN_LOOP_RATE} a second": lambda _: k6(
+                k6_binary, root, folder, open_loop
+            ),
+        }
+    coupons = Coupons(binary, folder, root, demo)
+    loads |= {
+        "durable claim of one campaign, 64 clients": lambda _: coupons.claim(64),
+        "durable claim of one campaign, 256 clients": lambda _: coupons.claim(256),
+        "durable use of coupons, 64 clients": lambda _: coupons.use(64),
+        "durable use of coupons, 256 clients": lambda _: coupons.use(256),
+        "claim where all is sold out, 64 clients": lambda _: coupons.sold_out(64),
     }
     runs = {name: [] for name in loads}
     for at in range(ROUNDS):
@@ -197,11 +322,12 @@ def measure(k6_binary, binary, folder, root):
 
 @contextlib.contextmanager
 def running(binary):
-    """A demo on free ports while the block runs: its folder and its pid. It ends with us, also from outside."""
+    """A demo on free ports while the block runs: its folder, its pid. It ends with us, also from outside."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="onrush-bench.") as folder:
         folder = Path(folder) / "demo"
-        server = subprocess.Popen([binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder], stdout=subprocess.PIPE, text=True)
+        command = [binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             if not any(line.startswith("ready ") for line in server.stdout):
                 sys.exit("the server does not start")
@@ -212,17 +338,30 @@ def running(binary):
 
 
 def main():
-    k6_binary, binary = sys.argv[1:]
+    global SECONDS
+    k6_binary, binary, *only = sys.argv[1:]
+    if only not in ([], ["coupons"]):
+        sys.exit(f"usage: {sys.argv[0]} K6 ONRUSH [coupons]")
+    SECONDS = COUPON_SECONDS if only else SECONDS
     with running(binary) as (folder, pid):
-        figures = measure(k6_binary, binary, folder, pid)
+        figures = measure(k6_binary, binary, folder, pid, bool(only))
         subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
     floor = figures["`GET /livez`"]["rate"]
-    processor = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    print(f"{os.cpu_count()} cores ({processor}), shared by the load, the service, Redis and Postgres; {ROUNDS} rounds of {SECONDS} s\n")
-    print("| what | a second | beside `/livez` | p50 ms | p99 ms | CPU µs: Onrush + Redis + Postgres |\n| --- | ---: | ---: | ---: | ---: | --- |")
+    models = (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    machine = f"{os.cpu_count()} cores ({next(models, platform.machine())})"
+    shared = "shared by the load, the service, Redis and Postgres"
+    print(f"{machine}, {shared}; {ROUNDS} rounds of {SECONDS} s\n")
+    print("| what | a second | beside `/livez` | p50 ms | p99 ms | CPU µs: Onrush + Redis + Postgres |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
     for name, run in figures.items():
         cpu = " + ".join(f"{run['cpu'][group]:.1f}" for group in ("onrush", "Redis", "Postgres"))
-        print(f"| {name} | {run['rate']:,.0f} | {run['rate'] / floor:.2f} | {run['p50']:.2f} | {run['p99']:.2f} | {cpu} |")
+        shares = f"{run['rate'] / floor:.2f} | {run['p50']:.2f} | {run['p99']:.2f}"
+        print(f"| {name} | {run['rate']:,.0f} | {shares} | {cpu} |")
+    print("\nBeside charges of as many clients:")
+    for name, run in figures.items():
+        charges = figures.get(f"durable charge, {name.rpartition(', ')[2]}")
+        if charges and charges is not run and name.startswith("durable"):
+            print(f"- {name}: {run['rate'] / charges['rate']:.2f}")
 
 
 if __name__ == "__main__":

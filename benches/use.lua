@@ -1,5 +1,5 @@
--- wrk: each request uses another coupon, as the user whose it is. COUPONS is a file of `code,accessToken`; where
--- it has too few, a code comes again and is refused.
+-- wrk: each request uses another coupon, as the user whose it is. COUPONS is a file of `code,accessToken`;
+-- where it has too few, a code comes again and is refused.
 local coupons, headers, sent = {}, {}, 0
 for line in io.lines(os.getenv("COUPONS")) do
     local code, token = line:match("^([^,]+),(.+)$")

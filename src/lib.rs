@@ -18,9 +18,10 @@
 //! remembers. None does another's work. To add a feature, copy `seats`.
 //!
 //! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds;
-//! a user with his points, his orders and what they count in the ranking; a coupon campaign with its claims. The shard is the hash tag of each
-//! of its keys and the epoch stands in the name (`onrush:{s07}:5:journal`), so one script touches one slot
-//! of a cluster, and a write of an older epoch lands on keys that nobody reads.
+//! a user with his points, his orders and what they count in the ranking; a coupon campaign with its claims.
+//! The shard is the hash tag of each of its keys and the epoch stands in the name (`onrush:{s07}:5:journal`),
+//! so one script touches one slot of a cluster, and a write of an older epoch lands on keys that nobody
+//! reads.
 //!
 //! **Scripts** say in their header what they are called with, what they return and which facts they journal;
 //! `contract` compares that with this crate. After the checks the journal entry is the first of all writes
@@ -174,7 +175,8 @@
 //! | `redis` | the only place that names the Redis client: servers, keys, scripts |
 //! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |
-//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `menus` `orders` `ranking` `coupons` | features |
+//! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `coupons` | features |
+//! | `menus` `orders` `ranking` | features |
 //! | `delivery` | an outbox, relays and sinks: what happened is told to other systems |
 //! | `operations` | what operators, load balancers and Prometheus ask |
 //! | [`sabotage`] | what negative controls take out; empty in a plain build |

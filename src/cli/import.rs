@@ -63,6 +63,7 @@ async fn import(app: &App, file: &Path, campaign: CampaignId) -> anyhow::Result<
         expires_at,
         keyed: None,
         length,
+        act: None,
     };
     let bar = ProgressBar::new(length.unwrap_or_default());
     let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {msg} rows, {eta} left";

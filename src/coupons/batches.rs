@@ -25,7 +25,7 @@ use crate::metrics;
 /// Coupons that are stored together.
 const CHUNK: i64 = 100_000;
 /// How long a batch stays with an instance that does not get on with it.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(60);
 /// Pause between two looks for batches that nobody works on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Codes that a stream gives at once.
@@ -40,7 +40,7 @@ pub async fn begin(
     key: IdempotencyKey,
 ) -> Result<(BatchStarted, bool), Error> {
     let request = Request::new(by.me.user, "coupons.batch", campaign, body, Some(key));
-    let batch = BatchId::from(request.op);
+    let batch = BatchId::mint();
     let act = Act::new(by, format_args!("coupon-campaigns/{campaign}/batches/{batch}"), Some(body));
     let (version, count, now) = (app.codes.newest()?, body.count, app.clock.now());
     let name = (request.op, request.operation);

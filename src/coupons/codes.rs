@@ -46,9 +46,9 @@ pub struct Coupon {
 
 #[derive(Default)]
 struct Known {
+    /// As Postgres has them.
+    stored: BTreeMap<i16, Vec<u8>>,
     ciphers: BTreeMap<i16, Ff1>,
-    /// Versions that another secret sealed.
-    closed: Vec<i16>,
 }
 
 /// The keys that codes are made with.
@@ -75,19 +75,27 @@ impl Codes {
     /// Reads the keys again.
     pub async fn refresh(&self, pg: &mut PgConnection) -> Result<(), Error> {
         let before = self.known();
-        let stored = keys::all(pg).await?;
-        if stored.len() == before.ciphers.len() + before.closed.len() {
+        let mut stored: BTreeMap<i16, Vec<u8>> = keys::all(pg).await?.into_iter().collect();
+        if stored == before.stored {
             return Ok(());
         }
-        let mut known = Known::default();
-        for (version, sealed) in stored {
-            let key = self.seal.open(&name(version), &sealed);
+        // A Postgres that went back has forgotten keys that codes are out of.
+        for (version, sealed) in
+            before.stored.iter().filter(|(version, _)| before.ciphers.contains_key(version))
+        {
+            if !stored.contains_key(version) {
+                tracing::error!(version, "postgres had lost a key for coupons' codes; it is there again");
+                keys::insert(&mut *pg, *version, sealed).await?;
+                stored.insert(*version, sealed.clone());
+            }
+        }
+        let mut known = Known { stored, ciphers: BTreeMap::new() };
+        for (version, sealed) in &known.stored {
+            let version = *version;
+            let key = self.seal.open(&name(version), sealed);
             match key.and_then(|key| key.try_into().ok()).map(|key| Ff1::new(&key)) {
                 Some(cipher) => drop(known.ciphers.insert(version, cipher)),
-                None => {
-                    tracing::warn!(version, "a key for coupons' codes was sealed with another secret");
-                    known.closed.push(version);
-                }
+                None => tracing::warn!(version, "a key for coupons' codes was sealed with another secret"),
             }
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
@@ -131,9 +139,12 @@ impl Codes {
         let plain = (u128::from(coupon.ordinal) << (NUMBER_BITS + TAG_BITS))
             | (u128::from(coupon.number) << TAG_BITS);
         let known = self.known();
+        if !known.ciphers.contains_key(&version) {
+            return Err(Error::internal(format_args!("the key {version} for coupons' codes is not there")));
+        }
         let found = only_value(&known, plain, version, |cipher, value| says(cipher, value).is_some());
         found.map(|(_, value)| spell(value)).ok_or_else(|| {
-            Error::unavailable(format_args!("the key {version} for coupons' codes cannot be used"))
+            Error::internal(format_args!("the key {version} for coupons' codes cannot be used"))
         })
     }
 
@@ -229,7 +240,7 @@ mod tests {
     /// Keys of these versions.
     fn codes(versions: &[i16]) -> Codes {
         let key = |version: &i16| (*version, Ff1::new(&[*version as u8; 32]));
-        let known = Known { ciphers: versions.iter().map(key).collect(), closed: Vec::new() };
+        let known = Known { ciphers: versions.iter().map(key).collect(), stored: BTreeMap::new() };
         Codes { seal: Seal::new(&[0; 32]).unwrap(), known: RwLock::new(Arc::new(known)) }
     }
 
@@ -281,7 +292,8 @@ mod tests {
         assert!(beginnings.len() > 8_000, "{} different beginnings", beginnings.len());
     }
 
-    /// That keys meet cannot be waited for; so here a key could have made one value in four, not in a billion.
+    /// That keys meet cannot be waited for; so here a key could have made one value in four, not in a
+    /// billion.
     #[test]
     fn a_code_that_another_key_could_have_made_is_not_used() {
         let known = codes(&[1, 2, 3]).known();

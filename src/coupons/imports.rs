@@ -26,7 +26,7 @@ use crate::audit;
 use crate::audit::model::Act;
 use crate::error::{Code, Error};
 use crate::http::identity::Actor;
-use crate::http::upload::Upload;
+use crate::http::upload::{self, Upload};
 use crate::ids::{CampaignId, ImportId};
 use crate::journal::{IdempotencyKey, Request};
 use crate::metrics;
@@ -59,6 +59,8 @@ pub struct Target {
     pub keyed: Option<Uuid>,
     /// Bytes to come, where that is known.
     pub length: Option<u64>,
+    /// Who does it by role: the operation's id and name, and the act but for the import's id.
+    pub act: Option<((Uuid, &'static str), Act)>,
 }
 
 /// Reads a list to its end. True when nothing was left to be done. `told` hears of each chunk: rows that are
@@ -80,7 +82,7 @@ where
         }
     }
     let import = identity(&target, &beginning);
-    let begun = imports::begin(&target.pool, import, target.ordinal, LEASE).await?;
+    let begun = begin(&target, import).await?;
     let progress = begun.ok_or_else(|| Error::refused(Code::IdempotencyInProgress))?;
     let was_done = progress.is_done;
     let (chunks, stored) = mpsc::channel(1);
@@ -99,13 +101,54 @@ where
         }
         list.finish().await
     };
-    // Whichever fails ends the other: a reader without a store cannot send, a store without a reader ends.
-    let (read, stored) = tokio::join!(reading, storing);
-    let ended = stored.and(read);
+    // Whichever fails ends the other: a reader without a store reads to the end, a store without a reader
+    // ends.
+    let both = async {
+        let (read, stored) = tokio::join!(reading, storing);
+        let seen = stored?;
+        read?;
+        // One that is shorter than what is done is another.
+        if seen < progress.rows_read { Err(other_rows()) } else { Ok(()) }
+    };
+    let ended = tokio::select! {
+        ended = both => ended,
+        gone = keep(&target.pool, &progress) => Err(gone),
+    };
     if !was_done {
         imports::end(&target.pool, &progress, ended.is_ok()).await?;
     }
     ended.map(|()| (import, was_done))
+}
+
+/// Begins, and writes down who did where it is the first time.
+async fn begin(target: &Target, import: ImportId) -> Result<Option<Progress>, Error> {
+    let mut tx = target.pool.begin().await?;
+    let progress = imports::begin(&mut tx, import, target.ordinal, LEASE).await?;
+    if let (Some(Progress { is_new: true, .. }), Some((name, act))) = (&progress, &target.act) {
+        let act = Act { target: format!("{}/{import}", act.target), ..act.clone() };
+        audit::table::record(&mut tx, *name, &act, None, chrono::Utc::now()).await?;
+    }
+    tx.commit().await?;
+    Ok(progress)
+}
+
+/// The import stays ours while it is read, however long nothing is stored. Ends when it is not ours any more.
+async fn keep(pool: &PgPool, progress: &Progress) -> Error {
+    loop {
+        tokio::time::sleep(LEASE / 4).await;
+        match imports::keep(pool, progress, LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return Error::refused(Code::IdempotencyInProgress),
+            Err(error) => tracing::debug!(%error, "keeping an import"),
+        }
+    }
+}
+
+fn other_rows() -> Error {
+    Error::because(
+        Code::IdempotencyKeyReused,
+        "An upload that was begun before had other rows; send this one with another key.",
+    )
 }
 
 fn cut_off() -> Error {
@@ -129,25 +172,19 @@ async fn store(
     mut progress: Progress,
     mut chunks: mpsc::Receiver<Chunk>,
     told: impl Fn(i64),
-) -> Result<(), Error> {
+) -> Result<i64, Error> {
     let mut seen = 0;
     while let Some(chunk) = chunks.recv().await {
         seen += chunk.rows;
         if seen <= progress.rows_read {
             if seen == progress.rows_read && chunk.digest != progress.digest {
-                return Err(Error::because(
-                    Code::IdempotencyKeyReused,
-                    "An upload that was begun before had other rows; send this one with another key.",
-                ));
+                return Err(other_rows());
             }
             told(seen);
             continue;
         }
         if seen - chunk.rows != progress.rows_read || progress.is_done {
-            return Err(Error::because(
-                Code::IdempotencyKeyReused,
-                "An upload that was begun before had other rows; send this one with another key.",
-            ));
+            return Err(other_rows());
         }
         let inserted = imports::store(&target.pool, &progress, target.ordinal, &chunk, LEASE).await?;
         let inserted = inserted.ok_or_else(|| Error::refused(Code::IdempotencyInProgress))?;
@@ -156,7 +193,7 @@ async fn store(
         metrics::coupon("imported", inserted as u64);
         told(seen);
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Makes chunks of what is read.
@@ -232,8 +269,8 @@ fn add(target: &Target, chunk: &mut Chunk, full: &mut Vec<Chunk>, digest: &mut C
 fn close(chunk: &mut Chunk, full: &mut Vec<Chunk>, digest: &Context) {
     let mut chunk = std::mem::take(chunk);
     chunk.digest = digest.clone().finish().as_ref().to_vec();
-    // Neighbours go to the same pages of the index.
-    chunk.coupons.sort_unstable_by(|one, other| one.code.cmp(&other.code));
+    // Neighbours go to the same pages of the index; of two with one code the first stays the first.
+    chunk.coupons.sort_by(|one, other| one.code.cmp(&other.code));
     full.push(chunk);
 }
 
@@ -266,15 +303,20 @@ pub async fn receive(
         expires_at,
         keyed: request.key.is_some().then_some(request.op),
         length: upload.length(),
+        act: Some((
+            (request.op, request.operation),
+            Act::new::<()>(by, format_args!("coupon-campaigns/{campaign}/imports"), None),
+        )),
     };
-    let pieces = upload.pieces(app.config.limits.body_timeout);
-    let running = app.tasks.spawn(run(target, pieces, |_| {}));
+    let limits = app.config.limits.clone();
+    let running = app.tasks.spawn(async move {
+        let mut pieces = upload.pieces(limits.body_timeout);
+        let ended = run(target, &mut pieces, |_| {}).await;
+        // A refusal that comes while the client sends would be lost with its connection.
+        upload::drop_rest(&mut pieces, limits.body_bytes_max, limits.body_timeout).await;
+        ended
+    });
     let (import, was_done) = running.await.map_err(Error::internal)??;
-    if !was_done {
-        let act = Act::new::<()>(by, format_args!("coupon-campaigns/{campaign}/imports/{import}"), None);
-        let mut pg = app.pool.acquire().await?;
-        audit::table::record(&mut pg, (request.op, request.operation), &act, None, app.clock.now()).await?;
-    }
     Ok((ImportStarted { import_id: import }, was_done))
 }
 

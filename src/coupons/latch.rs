@@ -1,9 +1,10 @@
 //! Sold out: once the last claim of a campaign is durable, who comes too late is told so here, and costs
 //! neither Redis nor Postgres anything.
 //!
-//! It holds for the epoch of the campaign's shard in which it was found: after a loss it is found again. Who
-//! has a coupon of the campaign is let through to the script, since his key may have to be replayed; so is,
-//! once in a hundred times, who looks like him (a Bloom filter of those who claimed).
+//! It holds for the epoch of the campaign's shard, and the run of Redis, in which it was found: after a
+//! loss it is found again. Who has a coupon of the campaign is let through to the script, since his key may
+//! have to be replayed; so is, once in a hundred times, who looks like him (a Bloom filter of those who
+//! claimed).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,9 @@ use super::table;
 use crate::app::{App, AppState};
 use crate::error::Error;
 use crate::ids::{CampaignId, UserId};
+use crate::redis::Space;
 
-/// Claims of the largest campaign that is latched: ten bits each.
+/// Claims of the largest campaign that is latched, ten bits each; losers of a larger one go on to the script.
 const CLAIMS_MAX: i64 = 20_000_000;
 /// Claims of all that are latched; beyond them all are forgotten, and found again.
 const CLAIMS_KEPT: i64 = 60_000_000;
@@ -28,7 +30,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 /// A campaign of which nothing is left.
 struct SoldOut {
-    epoch: u64,
+    /// In which epoch, on which run of Redis.
+    space: Space,
     claims: i64,
     /// Claiming ends then; later the script says so.
     ends_ms: i64,
@@ -39,7 +42,13 @@ struct SoldOut {
 #[derive(Default)]
 pub struct Latch {
     sold_out: Mutex<HashMap<CampaignId, Arc<SoldOut>>>,
-    looked: Mutex<HashMap<CampaignId, Instant>>,
+    /// Looks that run, or began a moment ago.
+    looks: Mutex<HashMap<CampaignId, Look>>,
+}
+
+struct Look {
+    began: Instant,
+    runs: bool,
 }
 
 impl Latch {
@@ -49,27 +58,41 @@ impl Latch {
         let Some(known) = known else { return false };
         let (space, lives) = app.journal.shards.known(app.journal.shards.of(campaign.uuid()));
         lives
-            && space.epoch == known.epoch
+            && space == known.space
             && app.clock.now_ms() < known.ends_ms
             && !known.winners.contains(&user.uuid())
     }
 
     /// The script has said so: looks, in the background, whether that is durable.
     pub fn heard(&self, app: &AppState, campaign: CampaignId) {
+        let (space, _) = app.journal.shards.known(app.journal.shards.of(campaign.uuid()));
+        let known = self.sold_out.lock().unwrap_or_else(PoisonError::into_inner).get(&campaign).cloned();
+        // Who looks like a winner, or has fewer than he may, hears it from the script as before.
+        if known.is_some_and(|known| known.space == space) {
+            return;
+        }
         {
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            looked.retain(|_, at| at.elapsed() < LOOK_PAUSE);
-            if looked.contains_key(&campaign) {
+            let mut looks = self.looks();
+            looks.retain(|_, look| look.runs || look.began.elapsed() < LOOK_PAUSE);
+            if looks.contains_key(&campaign) {
                 return;
             }
-            looked.insert(campaign, Instant::now());
+            looks.insert(campaign, Look { began: Instant::now(), runs: true });
         }
         let app = app.clone();
         app.tasks.clone().spawn(async move {
-            if let Err(error) = app.latch.look(&app, campaign).await {
+            let looked = app.latch.look(&app, campaign).await;
+            if let Some(look) = app.latch.looks().get_mut(&campaign) {
+                look.runs = false;
+            }
+            if let Err(error) = looked {
                 tracing::debug!(%campaign, %error, "looking whether a campaign is sold out");
             }
         });
+    }
+
+    fn looks(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Look>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look(&self, app: &App, campaign: CampaignId) -> Result<(), Error> {
@@ -88,8 +111,9 @@ impl Latch {
         })
         .await?;
         let ends_ms = found.ends_at.timestamp_millis();
-        let known = SoldOut { epoch: space.epoch, claims: found.claims, ends_ms, winners };
+        let known = SoldOut { space, claims: found.claims, ends_ms, winners };
         let mut sold_out = self.sold_out.lock().unwrap_or_else(PoisonError::into_inner);
+        sold_out.remove(&campaign);
         if sold_out.values().map(|one| one.claims).sum::<i64>() + found.claims > CLAIMS_KEPT {
             sold_out.clear();
         }

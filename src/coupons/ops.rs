@@ -27,6 +27,10 @@ pub async fn create(
     if app.journal.recall(&request).await?.is_empty() {
         ahead(body.expires_at, app.clock.now())?;
     }
+    // What a shard that is fenced knows of ordinals, Postgres may have forgotten.
+    if app.journal.shards.all().any(|shard| !app.journal.shards.known(shard).1) {
+        return Err(Error::unavailable("a shard is being rebuilt or fenced"));
+    }
     // Minted from the operation, so that a repeat asks the same shard.
     let id = CampaignId::from(request.op);
     let ordinal = table::keys::ordinal(&app.pool, id).await?;
@@ -69,8 +73,12 @@ pub async fn claim(
     if !app.codes.knows(fact.version as i16) {
         app.codes.refresh(&mut *app.pool.acquire().await?).await?;
     }
+    let code = match app.codes.knows(fact.version as i16) {
+        true => table::code(&app.codes, &fact)?,
+        false => table::stored_code(&app.pool, &fact).await?,
+    };
     let claimed = Claimed {
-        code: codes::grouped(&table::code(&app.codes, &fact)?),
+        code: codes::grouped(&code),
         campaign_id: fact.campaign,
         number: fact.number,
         rank: fact.number,
@@ -95,8 +103,7 @@ pub async fn generate(
     body: &CreateCoupons,
     key: IdempotencyKey,
 ) -> Result<(CreatedCoupons, bool), Error> {
-    let target = body.campaign_id.map_or_else(|| "coupons".to_owned(), |id| id.to_string());
-    let request = Request::new(by.me.user, "coupons.create", target, body, Some(key));
+    let request = Request::new(by.me.user, "coupons.create", "coupons", body, Some(key));
     let (act, name) = (Act::new(by, "coupons", Some(body)), (request.op, request.operation));
     let version = app.codes.newest()?;
     let (now, expires_at, count) = (app.clock.now(), body.expires_at, body.count);

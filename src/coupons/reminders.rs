@@ -22,6 +22,8 @@ use crate::metrics;
 
 /// Hour of the day at which holders are told.
 const HOUR: u32 = 9;
+/// What was decided before that hour is durable so much later, or nobody was told that it is.
+const GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(15);
 /// Days between that day and the one on which coupons expire.
 const DAYS_AHEAD: u64 = 3;
 /// Notices of a page.
@@ -38,7 +40,10 @@ const MESSAGE: &str = "쿠폰이 3일 후 만료됩니다.";
 /// Tells, until the task ends.
 pub async fn keep(app: AppState) {
     loop {
-        let pause = match tell_next(&app).await {
+        // A page that was begun is told to its end, and to the log.
+        let telling = app.clone();
+        let told = app.tasks.spawn(async move { tell_next(&telling).await }).await;
+        let pause = match told.unwrap_or_else(|panic| Err(Error::internal(panic))) {
             Ok(0) => LOOK_EVERY,
             Ok(_) => PAUSE,
             Err(error) => {
@@ -53,10 +58,10 @@ pub async fn keep(app: AppState) {
 /// A page of the oldest day that is due: how many were told.
 pub async fn tell_next(app: &App) -> Result<usize, Error> {
     let today = app.clock.today(app.config.zone);
-    for back in (0..DAYS_AHEAD).rev() {
+    for back in (0..=DAYS_AHEAD).rev() {
         let Some(day) = today.checked_sub_days(Days::new(back)) else { continue };
         let due = at_hour(day, HOUR, app.config.zone);
-        if due > app.clock.now() {
+        if due + GRACE > app.clock.now() {
             continue;
         }
         match tell_page(app, day, due).await? {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::body::Body as Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -125,9 +126,8 @@ pub async fn import(
     key: KeyHeader,
     upload: Upload,
 ) -> Result<Response, Error> {
-    let key = key.optional()?;
-    let id = id.or(Code::CampaignNotFound)?;
     let upload = upload.of_type("text/csv")?;
+    let (key, id) = (key.optional()?, id.or(Code::CampaignNotFound)?);
     let (started, replayed) = imports::receive(&app, &by, id, key, upload).await?;
     Ok(Answer::accepted(started, replayed).into_response())
 }
@@ -146,8 +146,9 @@ pub async fn list(
     State(app): State<AppState>,
     me: Identity,
     page: PageRequest,
-    Query(of): Query<OfUser>,
+    of: Result<Query<OfUser>, QueryRejection>,
 ) -> Result<Json<Page<Coupon>>, Error> {
+    let Query(of) = of.map_err(|_| Error::invalid("userId", "must be there once"))?;
     let asked = of.user_id.map(|text| text.parse::<UserId>());
     let asked = asked.transpose().map_err(|_| Error::invalid("userId", "is not a user's id"))?;
     let user = asked.unwrap_or(me.user);
@@ -166,8 +167,9 @@ pub async fn expiring(
     State(app): State<AppState>,
     headers: HeaderMap,
     page: PageRequest,
-    Query(on): Query<OnDay>,
+    on: Result<Query<OnDay>, QueryRejection>,
 ) -> Result<Response, Error> {
+    let Query(on) = on.map_err(|_| Error::invalid("date", "must be there once"))?;
     let day = match on.date {
         None => app.clock.today(app.config.zone),
         Some(text) => {

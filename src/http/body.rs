@@ -11,12 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::object;
 use super::plain::Plain;
-use super::upload::Upload;
+use super::upload::{DISCARD_TIMES, Upload};
 use crate::app::AppState;
 use crate::error::{Code, Error, FieldError};
-
-/// So many times the limit is read and dropped before a connection that still sends is let go.
-const DISCARD_TIMES: usize = 64;
 
 /// A body that was read, parsed and found in range.
 #[derive(Debug)]
@@ -98,7 +95,7 @@ pub async fn whole(State(app): State<AppState>, request: Request, next: Next) ->
         let upload = Upload::new(&parts.headers, body);
         parts.extensions.insert(upload.clone());
         let answer = next.run(Request::from_parts(parts, axum::body::Body::empty())).await;
-        upload.drain(bytes_max * DISCARD_TIMES, app.config.limits.body_timeout).await;
+        upload.drain(bytes_max, app.config.limits.body_timeout).await;
         return answer;
     }
     if request.body().is_end_stream() {

@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
@@ -127,7 +127,10 @@ impl PageRequest {
     pub fn after_time(&self) -> Result<Option<(DateTime<Utc>, String)>, Error> {
         let read = |text: &str| {
             let (micros, word) = text.split_once(' ')?;
-            Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, word.to_owned()))
+            let time = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+            let fits =
+                (1970..=9999).contains(&time.year()) && word.bytes().all(|byte| byte.is_ascii_graphic());
+            fits.then(|| (time, word.to_owned()))
         };
         self.after.as_deref().map(|text| read(text).ok_or_else(bad_cursor)).transpose()
     }
@@ -174,5 +177,9 @@ mod tests {
         assert!(PageRequest::new(None, Some("***")).is_err());
         let wrong = PageRequest::new(None, Some(&URL_SAFE_NO_PAD.encode("x"))).unwrap();
         assert!(wrong.after_id().is_err() && wrong.after_pair().is_err());
+        for wrong in ["x", "1", "x y", "0 \0", "-300000000000000000 A", "1 a b", "9000000000000000000 A"] {
+            let wrong = PageRequest::new(None, Some(&URL_SAFE_NO_PAD.encode(wrong))).unwrap();
+            assert!(wrong.after_time().is_err(), "{wrong:?}");
+        }
     }
 }

@@ -68,25 +68,35 @@ impl Upload {
                 Ok(Some(Err(_))) | Err(_) => Some((Err(cut_off()), body)),
             }
         };
-        Box::pin(futures::stream::unfold(body, next))
+        Box::pin(futures::stream::unfold(body, next).fuse())
     }
 
     /// Reads and drops what nobody has taken, within limits.
     pub async fn drain(&self, bytes_max: usize, patience: Duration) {
         let Some(body) = self.take() else { return };
-        let mut body = body.into_data_stream();
-        let dropping = async {
-            let mut dropped = 0;
-            while let Some(Ok(piece)) = body.next().await {
-                dropped += piece.len();
-                if dropped > bytes_max {
-                    break;
-                }
-            }
-        };
-        // Who still sends then is let go.
-        drop(tokio::time::timeout(patience, dropping).await);
+        drop_rest(&mut body.into_data_stream(), bytes_max, patience).await;
     }
+}
+
+/// So many times the limit of a body is read and dropped before a client that still sends is let go.
+pub const DISCARD_TIMES: usize = 64;
+
+/// Reads and drops, for a while, up to so many times `bytes_max`.
+pub async fn drop_rest<E>(
+    pieces: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+    bytes_max: usize,
+    patience: Duration,
+) {
+    let dropping = async {
+        let mut dropped = 0;
+        while let Some(Ok(piece)) = pieces.next().await {
+            dropped += piece.len();
+            if dropped > bytes_max * DISCARD_TIMES {
+                break;
+            }
+        }
+    };
+    drop(tokio::time::timeout(patience, dropping).await);
 }
 
 impl FromRequestParts<AppState> for Upload {

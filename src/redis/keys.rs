@@ -85,7 +85,7 @@ impl fmt::Display for Shard {
 }
 
 /// One shard in one epoch: where keys are named.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     prefix: Arc<str>,
     /// The shard.

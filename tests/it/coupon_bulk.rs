@@ -218,6 +218,10 @@ async fn a_list_that_was_cut_off_goes_on_where_it_was() {
         let other = send(list(1, 70_000).into()).await.unwrap();
         assert_eq!(other.status(), 422);
         assert_eq!(app.count("select count(*) from coupons").await, 40_000);
+        // Nor do fewer rows end it.
+        let few = send(list(0, 10).into()).await.unwrap();
+        assert_eq!(few.status(), 422);
+        assert_eq!(app.count("select count(*) from coupon_imports where state = 'DONE'").await, 0);
         let id: Value = send(whole.clone().into()).await.unwrap().json().await.unwrap();
         let told = import_of(&client, &operator, id["importId"].as_str().unwrap()).await;
         let expected = json!({

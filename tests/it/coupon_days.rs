@@ -134,7 +134,7 @@ async fn at_nine_three_days_ahead_each_holder_is_told_once() {
         tell(&app).await;
         // Of 6 March it was told on the 3rd, and of no other yet.
         assert_eq!(told(&receiver), Vec::<String>::new());
-        clock.fetch_add(60_000, Ordering::SeqCst);
+        clock.fetch_add(75_000, Ordering::SeqCst);
         tell(&app).await;
         within(Duration::from_secs(20), "all are told", || async { told(&receiver) == due }).await;
         let one = &receiver.arrivals()[0];

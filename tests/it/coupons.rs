@@ -12,12 +12,12 @@ use crate::harness::{Answer, Build, Client, TestApp, User, at_once, eventually, 
 async fn claims_at_once(clients: &[Client], users: &[User], campaign: &str) -> Vec<Answer> {
     let jobs = users.iter().cloned().enumerate().map(|(at, user)| {
         let (client, campaign) = (clients[at % clients.len()].clone(), campaign.to_owned());
-        // A shard that is behind says so before it writes anything; a client asks again with its key.
+        // Whose shard is behind, or does not know yet, is asked again with the same key.
         async move {
             let key = key();
             loop {
                 let answer = client.claim_with_key(&user, &campaign, &key).await;
-                if answer.status != 503 {
+                if answer.status < 500 {
                     break answer;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -114,6 +114,10 @@ async fn what_cannot_be_claimed_is_refused_and_changes_nothing() {
         client.claim(&user, &key()).await.refused(404, "campaign_not_found");
         let later = client.campaign(&operator, 1, json!({"opensAt": "2098-01-01T00:00:00Z"})).await;
         client.claim(&user, &later).await.refused(409, "campaign_not_open");
+        for wrong in ["userId=x", "userId=a&userId=b", "cursor=MCAA"] {
+            let answer = client.get_as(&user, &format!("/v1/coupons?{wrong}")).await;
+            answer.refused(400, "invalid_request");
+        }
         let over = json!({"opensAt": "2020-01-01T00:00:00Z", "closesAt": "2020-01-02T00:00:00Z"});
         let over = client.campaign(&operator, 1, over).await;
         client.claim(&user, &over).await.refused(409, "campaign_not_open");
@@ -135,6 +139,28 @@ async fn what_cannot_be_claimed_is_refused_and_changes_nothing() {
             body[member] = wrong;
             client.post_as(&operator, "/v1/coupon-campaigns", body).await.refused(400, "invalid_request");
         }
+    })
+    .await;
+}
+
+/// A key of which nobody knows any more makes no second campaign of the same id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_forgotten_resets_no_campaign() {
+    with_app(async |app| {
+        let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);
+        let body = json!({"name": "c", "quantity": 3, "expiresAt": "2099-01-01T00:00:00Z"});
+        let path = "/v1/coupon-campaigns";
+        let id =
+            client.post_with_key(&operator, path, body.clone(), "k").await.expect(201).text_of("campaignId");
+        client.claim(&user, &id).await.expect(201);
+        app.settled().await;
+        app.sql("delete from operations").await;
+        for shard in 0..4 {
+            app.redis(&["DEL", &app.journal_key(shard).replace(":journal", ":ops")]).await;
+        }
+        let again = client.post_with_key(&operator, path, body, "k").await;
+        again.refused(422, "idempotency_key_reused");
+        assert_eq!(campaign(&client, &id).await["claimed"], 1);
     })
     .await;
 }

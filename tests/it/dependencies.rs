@@ -27,11 +27,13 @@ const LICENCES: &[&str] = &[
 const TWICE: &[&str] = &[
     "base64",
     "block-buffer",
+    "cipher",
     "cpufeatures",
     "crypto-common",
     "digest",
     "getrandom",
     "hashbrown",
+    "inout",
     "rand",
     "rand_chacha",
     "rand_core",

@@ -17,7 +17,17 @@ async fn orders_at_once(clients: &[Client], users: &[User], times: usize, body: 
     let jobs =
         users.iter().flat_map(|user| (0..times).map(move |at| (user.clone(), at))).map(|(user, at)| {
             let (client, body) = (clients[at % clients.len()].clone(), body.clone());
-            async move { client.post_as(&user, "/v1/orders", body).await }
+            async move {
+                let key = key();
+                loop {
+                    // Whose shard is behind, or does not know yet, is asked again with the same key.
+                    let answer = client.post_with_key(&user, "/v1/orders", body.clone(), &key).await;
+                    if answer.status < 500 {
+                        break answer;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
         });
     at_once(jobs.collect::<Vec<_>>()).await
 }

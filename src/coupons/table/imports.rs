@@ -28,6 +28,8 @@ pub struct Progress {
     pub is_done: bool,
     /// Rows that could not be read.
     pub invalid: i64,
+    /// It was never begun before.
+    pub is_new: bool,
 }
 
 /// A row that can be imported.
@@ -56,7 +58,7 @@ pub struct Chunk {
 
 /// Begins an import, or goes on with one; `None` while another run of it is under way.
 pub async fn begin(
-    pool: &PgPool,
+    pg: &mut PgConnection,
     import: ImportId,
     ordinal: i32,
     lease: Duration,
@@ -68,13 +70,13 @@ pub async fn begin(
          set run = excluded.run, lease_until = excluded.lease_until,
              state = case when i.state = 'DONE' then 'DONE' else 'RUNNING' end
          where i.state <> 'RUNNING' or i.lease_until < clock_timestamp()
-         returning run, rows_read, digest, state = 'DONE' as is_done, invalid",
+         returning run, rows_read, digest, state = 'DONE' as is_done, invalid, xmax = 0 as is_new",
     )
     .bind(import)
     .bind(ordinal)
     .bind(Uuid::now_v7())
     .bind(lease.as_millis() as i64)
-    .fetch_optional(pool)
+    .fetch_optional(pg)
     .await?;
     let read = |row: sqlx::postgres::PgRow| {
         Ok(Progress {
@@ -84,9 +86,24 @@ pub async fn begin(
             digest: row.try_get("digest")?,
             is_done: row.try_get("is_done")?,
             invalid: row.try_get("invalid")?,
+            is_new: row.try_get("is_new")?,
         })
     };
     row.map(read).transpose()
+}
+
+/// Goes on with it; false where another run has taken it over.
+pub async fn keep(pool: &PgPool, progress: &Progress, lease: Duration) -> Result<bool, Error> {
+    let kept = sqlx::query(
+        "update coupon_imports set lease_until = clock_timestamp() + $3 * interval '1 ms'
+         where import_id = $1 and run = $2",
+    )
+    .bind(progress.import)
+    .bind(progress.run)
+    .bind(lease.as_millis() as i64)
+    .execute(pool)
+    .await?;
+    Ok(kept.rows_affected() == 1)
 }
 
 /// Stores a chunk with the progress that counts it; how many coupons are new. `None` when another run has

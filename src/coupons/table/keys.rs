@@ -18,9 +18,9 @@ pub async fn next_version(pg: &mut PgConnection) -> Result<i16, Error> {
     i16::try_from(row.try_get::<i32, _>(0)?).map_err(Error::internal)
 }
 
-/// Adds a key.
+/// Adds a key, if none has its version.
 pub async fn insert(pg: &mut PgConnection, version: i16, sealed: &[u8]) -> Result<(), Error> {
-    sqlx::query("insert into coupon_keys (version, sealed) values ($1, $2)")
+    sqlx::query("insert into coupon_keys (version, sealed) values ($1, $2) on conflict do nothing")
         .bind(version)
         .bind(sealed)
         .execute(pg)
@@ -50,6 +50,22 @@ pub async fn ordinal(pool: &PgPool, campaign: CampaignId) -> Result<i32, Error> 
         }
     }
     Err(Error::unavailable("a campaign is made by somebody else"))
+}
+
+/// Makes sure that this stands for a campaign, in the transaction that makes the campaign: a Postgres that
+/// went back may have forgotten it, or have given it to one that did not come to be.
+pub async fn keep_ordinal(pg: &mut PgConnection, ordinal: i32, campaign: CampaignId) -> Result<(), Error> {
+    for statement in [
+        "delete from coupon_ordinals where campaign_id = $2 and ordinal <> $1",
+        "insert into coupon_ordinals (ordinal, campaign_id) values ($1, $2)
+         on conflict (ordinal) do update set campaign_id = excluded.campaign_id
+         where coupon_ordinals.campaign_id <> excluded.campaign_id",
+    ] {
+        sqlx::query(statement).bind(ordinal).bind(campaign).execute(&mut *pg).await?;
+    }
+    let next = "select setval('coupon_ordinals_seq', $1) from coupon_ordinals_seq where last_value < $1";
+    sqlx::query(next).bind(i64::from(ordinal)).execute(pg).await?;
+    Ok(())
 }
 
 /// Sixteen bits are 65 535 campaigns.

@@ -30,6 +30,9 @@ use crate::journal::facts::Text;
 use crate::journal::loader::{Content, Loader};
 use crate::redis::Shard;
 
+/// Claims that one statement takes over.
+const ADOPTED_MAX: usize = 10_000;
+
 /// What a round adds.
 #[derive(Default)]
 pub struct Changes {
@@ -51,6 +54,7 @@ impl Changes {
     /// Writes them: campaigns, then who claimed what, and the coupons.
     pub async fn apply(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
         for (shard, at, fact) in &self.made {
+            keys::keep_ordinal(pg, fact.ordinal as i32, fact.campaign).await?;
             insert_campaign(pg, *shard, *at, fact).await?;
         }
         if self.claimed.is_empty() {
@@ -103,6 +107,17 @@ impl Changes {
         .await?;
         Ok(())
     }
+}
+
+/// The code that a claim was given, where the key that made it is lost.
+pub async fn stored_code(pool: &PgPool, fact: &CouponClaimed) -> Result<String, Error> {
+    let row = sqlx::query("select code from coupon_claims where ordinal = $1 and user_id = $2 and nth = $3")
+        .bind(fact.ordinal as i32)
+        .bind(fact.user)
+        .bind(fact.nth as i16)
+        .fetch_one(pool)
+        .await?;
+    Ok(row.try_get(0)?)
 }
 
 /// The code of what was claimed.
@@ -201,9 +216,14 @@ async fn load_claimants(
 }
 
 /// Takes over what Redis knows of campaigns, where Postgres was restored from an older backup. One that the
-/// backup does not know has lost its name; its id stands for it. When a coupon was claimed is lost: now.
-pub async fn adopt(pg: &mut PgConnection, kept: &Kept, codes: &Codes) -> Result<(), Error> {
+/// backup does not know, and that was not made `lately`, has lost its name; its id stands for it. When a
+/// coupon was claimed is lost: now.
+pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry], codes: &Codes) -> Result<(), Error> {
     let at = from_millis(kept.now_ms);
+    let found = lately.iter().filter_map(|entry| entry.facts.find::<CampaignCreated>().transpose());
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+    let names: BTreeMap<CampaignId, Text> =
+        found.into_iter().map(|made| (made.campaign, made.name)).collect();
     let claimants: BTreeMap<CampaignId, _> = kept.hashes("coupons", "claimants").into_iter().collect();
     let mut changes = Changes::default();
     for (campaign, fields) in kept.hashes::<CampaignId>("coupons", "campaign") {
@@ -214,7 +234,7 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept, codes: &Codes) -> Result<
         let made = CampaignCreated {
             campaign,
             ordinal: wanted("ordinal")?,
-            name: Text(campaign.to_string()),
+            name: names.get(&campaign).cloned().unwrap_or_else(|| Text(campaign.to_string())),
             quantity: wanted("quantity")?,
             expires_ms: wanted("expires")?,
             opens_ms: number("opens"),
@@ -243,6 +263,9 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept, codes: &Codes) -> Result<
                         expires_ms: made.expires_ms,
                     };
                     changes.claimed.push((at, fact));
+                    if changes.claimed.len() == ADOPTED_MAX {
+                        std::mem::take(&mut changes).apply(&mut *pg, codes).await?;
+                    }
                 }
             }
         }
@@ -260,21 +283,7 @@ async fn adopt_campaign(
     if row.bind(made.campaign).fetch_one(&mut *pg).await?.try_get(0)? {
         return Ok(());
     }
-    // One that was tried meanwhile may have got the ordinal, and did not come to be.
-    sqlx::query(
-        "insert into coupon_ordinals (ordinal, campaign_id) values ($1, $2)
-         on conflict (ordinal) do update set campaign_id = excluded.campaign_id",
-    )
-    .bind(made.ordinal as i32)
-    .bind(made.campaign)
-    .execute(&mut *pg)
-    .await?;
-    sqlx::query(
-        "select setval('coupon_ordinals_seq', greatest($1, s.last_value)) from coupon_ordinals_seq s",
-    )
-    .bind(made.ordinal)
-    .execute(&mut *pg)
-    .await?;
+    keys::keep_ordinal(pg, made.ordinal as i32, made.campaign).await?;
     insert_campaign(pg, shard, at, made).await
 }
 
