@@ -1,7 +1,7 @@
 //! “쿠폰이 3일 후 만료됩니다.”: at nine each morning who holds a coupon that expires three calendar days
 //! later is told. A page of notices, and how far the day is, are one transaction, so each coupon is told of
 //! once, however many instances are at it and whatever dies. A day that was missed is caught up, as long as
-//! its coupons have not expired. Pages come at a pace: a million notices take some minutes, and nobody else
+//! its coupons have not expired. Pages come at a pace: a million notices take half an hour, and nobody else
 //! notices them.
 
 use std::time::Duration;
@@ -29,7 +29,7 @@ const DAYS_AHEAD: u64 = 3;
 /// Notices of a page.
 const PAGE: i64 = 500;
 /// Pause after a page.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two looks whether a day is due.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Namespace of coupons as things that are told of (UUID v5).

@@ -14,6 +14,7 @@ pub async fn check(pool: &PgPool, done: &[Done]) -> Vec<String> {
     let mut wrong = Vec::new();
     charges(pool, done, &mut wrong).await;
     orders(pool, done, &mut wrong).await;
+    claims(pool, done, &mut wrong).await;
     seats(pool, done, &mut wrong).await;
     payments(pool, done, &mut wrong).await;
     journal(pool, &mut wrong).await;
@@ -91,6 +92,29 @@ async fn orders(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
     wrong.extend(kept.iter().map(|(id, row)| format!("nobody was told of order {id} {row:?}")));
 }
 
+/// Each claim that was answered is there as it was told, with its coupon, and no other.
+async fn claims(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
+    let rows = sqlx::query(
+        "select c.code, c.user_id::text, c.number, o.campaign_id::text
+         from coupons c join coupon_ordinals o using (ordinal)
+         join coupon_claims k on k.ordinal = c.ordinal and k.user_id = c.user_id and k.number = c.number",
+    );
+    let mut kept: HashMap<String, (String, i64, String)> = HashMap::new();
+    for row in rows.fetch_all(pool).await.unwrap() {
+        kept.insert(row.get(0), (row.get(1), row.get(2), row.get(3)));
+    }
+    for told in done.iter().filter(|told| told.status == 201) {
+        let What::Claim(campaign) = &told.what else { continue };
+        let code = told.body["code"].as_str().unwrap_or_default().replace('-', "");
+        let expected = (told.user.clone(), told.body["number"].as_i64().unwrap_or(-1), campaign.clone());
+        match kept.remove(&code) {
+            Some(found) if found == expected => {}
+            found => wrong.push(format!("{told:?} stands as {found:?}")),
+        }
+    }
+    wrong.extend(kept.iter().map(|(code, row)| format!("nobody was told of coupon {code} {row:?}")));
+}
+
 /// Each hold that was answered is a reservation with these seats, and there is no other; what became of it is
 /// what its owner was told.
 async fn seats(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
@@ -162,6 +186,7 @@ async fn journal(pool: &PgPool, wrong: &mut Vec<String>) {
     let mut balances: HashMap<String, i64> = HashMap::new();
     let mut holds: HashMap<String, Vec<String>> = HashMap::new();
     let mut taken: HashMap<String, String> = HashMap::new();
+    let mut claimed: HashMap<String, i64> = HashMap::new();
     for row in rows.fetch_all(pool).await.unwrap() {
         let here: (i32, i64) = (row.get("shard"), row.get("epoch"));
         let (seq, previous, hash): (i64, String, String) = (row.get("seq"), row.get("p"), row.get("h"));
@@ -181,6 +206,11 @@ async fn journal(pool: &PgPool, wrong: &mut Vec<String>) {
                 }
                 ["order.placed", _, _, user, total, balance, ..] => {
                     moves(&mut balances, user, total, -1, balance)
+                }
+                ["coupon.claimed", campaign, _, _, _, number, ..] => {
+                    let last = claimed.entry(campaign.to_owned()).or_default();
+                    *last += 1;
+                    *last == number.parse().unwrap_or(-1)
                 }
                 ["seats.held", reservation, _, show, _, _, seats, ..] => {
                     let seats: Vec<String> = seats.split(',').map(|seat| format!("{show}/{seat}")).collect();

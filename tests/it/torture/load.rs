@@ -47,6 +47,8 @@ pub enum What {
     Hold(Vec<u32>),
     Pay(String),
     Cancel(String),
+    /// Of a campaign.
+    Claim(String),
 }
 
 /// What all clients have seen.
@@ -158,6 +160,17 @@ impl Target {
             && done.body["code"] != "balance_insufficient"
         {
             self.history.violation(format!("an order was refused: {done:?}"));
+        }
+    }
+
+    /// A coupon, where one is left for this user.
+    pub async fn claim(&self, user: &User, campaign: &str) {
+        let build = || self.request(Method::POST, &format!("/v1/coupon-campaigns/{campaign}/claims"));
+        if let Some(done) = self.write(user, "", What::Claim(campaign.to_owned()), build).await
+            && done.status != 201
+            && !["coupon_already_claimed", "coupon_sold_out"].contains(&done.body["code"].as_str().unwrap())
+        {
+            self.history.violation(format!("a claim was refused: {done:?}"));
         }
     }
 
@@ -296,6 +309,8 @@ pub struct Cast {
     pub visitors: Vec<User>,
     /// What chargers order when they do not charge.
     pub menus: Vec<String>,
+    /// Of which they claim coupons.
+    pub campaigns: Vec<String>,
 }
 
 /// Lets buyers in, some at a time.
@@ -347,7 +362,12 @@ pub async fn run(target: Arc<Target>, mut cast: Cast, concerts: Vec<String>, rat
                     visitors.lock().unwrap().push(user);
                 });
             }
-            14..34 => {
+            14..24 => {
+                let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
+                let campaign = cast.campaigns[fastrand::usize(..cast.campaigns.len())].clone();
+                running.spawn(async move { target.claim(&user, &campaign).await });
+            }
+            24..40 => {
                 let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
                 let menu = cast.menus[fastrand::usize(..cast.menus.len())].clone();
                 running.spawn(async move { target.order(&user, &menu, fastrand::u32(1..30)).await });

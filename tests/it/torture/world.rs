@@ -183,16 +183,28 @@ impl Torture {
         let probes = users.split_off(users.len() - PROBES);
         let newcomers = users.split_off(buyers);
         let buyers = load::let_in(target, users, concerts).await;
-        let cast = Cast { chargers, newcomers, visitors, buyers, menus: self.menus().await };
+        let campaigns = self.listed("coupon-campaigns", "campaignId").await;
+        let cast = Cast {
+            chargers,
+            newcomers,
+            visitors,
+            buyers,
+            menus: self.listed("menus", "menuId").await,
+            campaigns,
+        };
         let running = load::run(target.clone(), cast, concerts.to_vec(), RATE);
         (probes, tokio::spawn(running))
     }
 
-    /// What is on the menu.
-    async fn menus(&self) -> Vec<String> {
-        let told = Client::new(&self.urls()[0]).get("/v1/menus").await.expect(200);
-        let ids = told.body["items"].as_array().unwrap().iter().map(|menu| menu["menuId"].as_str().unwrap());
-        ids.map(str::to_owned).collect()
+    /// Ids of a list: what is on the menu, campaigns.
+    async fn listed(&self, what: &str, id: &str) -> Vec<String> {
+        let told = Client::new(&self.urls()[0]).get(&format!("/v1/{what}")).await.expect(200);
+        told.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one[id].as_str().unwrap().to_owned())
+            .collect()
     }
 
     pub async fn users(&self, count: usize) -> Vec<User> {
@@ -229,6 +241,10 @@ impl Torture {
             });
             concerts.push(client.concert(&operator, load::SEATS, load::PRICE, over).await);
             client.menu(&operator, "torture", 1).await;
+            // One that is soon sold out, and one that never is.
+            for quantity in [100, 1_000_000] {
+                client.campaign(&operator, quantity, serde_json::json!({"perUser": 100})).await;
+            }
         }
         concerts
     }
