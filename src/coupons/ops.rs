@@ -91,7 +91,7 @@ pub async fn claim(
 
 /// A coupon that this user may see.
 pub async fn visible(app: &App, me: Identity, code: &str) -> Result<Coupon, Error> {
-    let found = table::coupon::by_codes(&app.pool, &[code.to_owned()]).await?.pop().flatten();
+    let found = table::coupon::by_code(&app.pool, code).await?;
     let found = found.filter(|coupon| coupon.user_id == Some(me.user) || me.role.operates());
     found.ok_or_else(|| Error::refused(Code::CouponNotFound))
 }

@@ -34,15 +34,10 @@ pub fn read(row: &PgRow) -> Result<Coupon, Error> {
     })
 }
 
-/// Coupons by their canonical codes, in the order asked for; each look-up costs the same, whatever is there.
-pub async fn by_codes(pool: &PgPool, codes: &[String]) -> Result<Vec<Option<Coupon>>, Error> {
-    let rows =
-        sqlx::query(concat!(coupon_columns!(), "where c.code = any($1)")).bind(codes).fetch_all(pool).await?;
-    let mut found = std::collections::HashMap::new();
-    for row in &rows {
-        found.insert(row.try_get::<String, _>("code")?, read(row)?);
-    }
-    Ok(codes.iter().map(|code| found.get(code).cloned()).collect())
+/// A coupon by its canonical code; a look-up costs the same, whatever is there.
+pub async fn by_code(pool: &PgPool, code: &str) -> Result<Option<Coupon>, Error> {
+    let query = sqlx::query(concat!(coupon_columns!(), "where c.code = $1")).bind(code);
+    query.fetch_optional(pool).await?.as_ref().map(read).transpose()
 }
 
 /// A page of a user's coupons, those that he got last first.

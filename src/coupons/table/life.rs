@@ -136,14 +136,16 @@ async fn known(pg: &mut PgConnection, changes: &[Change]) -> Result<HashMap<Uuid
     rows.iter().map(read).collect()
 }
 
-/// In the order of codes, so that no two transactions wait for each other.
+/// In the order of codes, so that no two transactions wait for each other; one by one, since each is looked
+/// for in its own partition then, and not in all of them.
 async fn lock(pg: &mut PgConnection, changes: &[Change]) -> Result<HashMap<String, Locked>, Error> {
     let codes: BTreeSet<&str> = changes.iter().map(|change| change.code.as_str()).collect();
     let rows = sqlx::query(
         "select c.code, c.spelled, c.number, c.status, c.user_id, c.expires_at, c.assigned_at, c.used_at,
              c.ordinal, o.campaign_id
-         from coupons c join coupon_ordinals o on o.ordinal = c.ordinal
-         where c.code = any($1) order by c.code for update of c",
+         from unnest($1::text[]) as n(code)
+         cross join lateral (select * from coupons c where c.code = n.code for update) c
+         join coupon_ordinals o on o.ordinal = c.ordinal",
     )
     .bind(codes.into_iter().collect::<Vec<_>>())
     .fetch_all(pg)
