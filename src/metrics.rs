@@ -117,7 +117,7 @@ fn describe() {
     describe_gauge!(DELIVERY_OLDEST, "Age of the oldest of them, by endpoint");
     describe_gauge!(DELIVERY_DEAD, "Messages whose tries are used up (up to 100 000), by endpoint");
     describe_gauge!(DELIVERY_OPEN, "1 while the endpoint is not asked because it fails, by endpoint");
-    describe_counter!(COUPONS, "Coupons claimed, generated, imported, told of before they expire");
+    describe_counter!(COUPONS, "Coupons claimed, used, generated, imported, reminded of before they expire");
     describe_counter!(LIMITED, "Requests refused as rate_limited, by class");
     describe_counter!(HASHED, "Passwords hashed");
     describe_gauge!(UP, "1 while the server answers, by server");
@@ -226,7 +226,7 @@ pub fn ordered(points: i64) {
     counter!(ORDER_POINTS).increment(points.unsigned_abs());
 }
 
-/// Coupons that were claimed, generated, imported, told of.
+/// Coupons that were claimed, used, generated, imported, reminded of.
 pub fn coupon(what: &'static str, count: u64) {
     counter!(COUPONS, "what" => what).increment(count);
 }

@@ -15,6 +15,7 @@ use crate::error::{Code, Error};
 use crate::http::identity::{Actor, Identity};
 use crate::ids::{InstanceId, UserId};
 use crate::journal::{IdempotencyKey, Request};
+use crate::metrics;
 
 /// Requests that one transaction decides.
 const BATCH_MAX: usize = 500;
@@ -70,8 +71,13 @@ pub fn start(pool: PgPool, clock: Clock, me: InstanceId, patience: std::time::Du
         let (pool, now) = (pool.clone(), clock.now());
         async move {
             let deciding = life::decide_all(&pool, &changes, now, slot);
-            let decided = tokio::time::timeout(patience, deciding).await;
-            decided.unwrap_or_else(|_| Err(Error::outcome_unknown("postgres did not change coupons in time")))
+            let late = || Err(Error::outcome_unknown("postgres did not change coupons in time"));
+            let decided = tokio::time::timeout(patience, deciding).await.unwrap_or_else(|_| late())?;
+            let is_use = |(change, changed): &(&Change, &Changed)| {
+                matches!((&change.action, changed), (Action::Use, Ok((_, false))))
+            };
+            metrics::coupon("used", changes.iter().zip(&decided).filter(is_use).count() as u64);
+            Ok(decided)
         }
     })
 }

@@ -62,7 +62,7 @@ async fn a_days_coupons_are_listed_in_every_way() {
         let csv = listed(&client, &operator, "2030-03-07", "text/csv").await;
         let mut lines = csv.split("\r\n");
         assert_eq!(lines.next(), Some("code,campaignId,userId,expiresAt,assignedAt"));
-        let row = format!("{},,{},2030-03-06T15:00:00.000Z,", first.replace('=', "="), user.id);
+        let row = format!("{},,{},2030-03-06T15:00:00.000Z,", first, user.id);
         assert!(lines.next().unwrap().starts_with(&row), "{csv}");
         let json = listed(&client, &operator, "2030-03-07", "application/x-ndjson").await;
         let rows: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
