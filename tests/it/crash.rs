@@ -12,7 +12,6 @@ use crate::harness::{Build, Client, Program, TestApp, User, eventually, free_por
 const KILLS: usize = 20;
 const CHARGERS: usize = 12;
 const BUYERS: usize = 40;
-const WRITES_A_SECOND: f64 = 200.0;
 
 /// What a client asks again and again until it is told.
 enum Ask {
@@ -155,7 +154,6 @@ async fn twenty_kills_under_load_lose_nothing_and_double_nothing() {
     assert_eq!(program.terminate(), Some(0));
 
     let writes = told.load(Ordering::Relaxed);
-    assert!(writes as f64 / seconds >= WRITES_A_SECOND, "{writes} writes in {seconds:.1} s were too few");
     let app = app.start_instances().await;
     for (user, charges) in chargers.iter().zip(acknowledged) {
         // Every key was answered before the next was made: as many points as answers, exactly.
