@@ -22,6 +22,18 @@ pub struct Identity {
     pub session: Uuid,
 }
 
+impl Identity {
+    /// Whether what belongs to this user is to be seen: one's own, by an operator all.
+    pub fn sees(&self, owner: UserId) -> bool {
+        owner == self.user || self.role.operates()
+    }
+
+    /// Whose things a list is of: one's own; an operator's is of all.
+    pub fn listed(&self) -> Option<UserId> {
+        (!self.role.operates()).then_some(self.user)
+    }
+}
+
 impl FromRequestParts<AppState> for Identity {
     type Rejection = Error;
 

@@ -66,6 +66,6 @@ fn placed(done: &Done) -> Result<Order, Error> {
 /// An order that this user may see.
 pub async fn visible(app: &App, me: Identity, id: OrderId) -> Result<Order, Error> {
     let found = table::order(&app.pool, id).await?;
-    let found = found.filter(|order| order.user_id == me.user || me.role.operates());
+    let found = found.filter(|order| me.sees(order.user_id));
     found.ok_or_else(|| Error::refused(Code::OrderNotFound))
 }

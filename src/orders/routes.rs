@@ -32,7 +32,7 @@ pub async fn list(
     me: Identity,
     page: PageRequest,
 ) -> Result<Json<Page<Order>>, Error> {
-    let of = (!me.role.operates()).then_some(me.user);
+    let of = me.listed();
     table::page(&app.pool, of, &page).await.map(Json)
 }
 

@@ -138,6 +138,6 @@ pub async fn conclude(app: &App, user: UserId, decision: &Done) -> Result<Paymen
 /// A payment that this user may see.
 pub async fn visible(app: &App, me: Identity, id: PaymentId) -> Result<Payment, Error> {
     let found = table::payment(&app.pool, id).await?;
-    let may = |payment: &Payment| payment.user_id == me.user || me.role.operates();
+    let may = |payment: &Payment| me.sees(payment.user_id);
     found.filter(may).ok_or_else(|| Error::refused(Code::PaymentNotFound))
 }

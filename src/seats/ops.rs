@@ -99,7 +99,7 @@ fn held(fact: &SeatsHeld) -> Reservation {
 /// A reservation that this user may see.
 pub async fn visible(app: &App, me: Identity, id: ReservationId) -> Result<Reservation, Error> {
     let found = table::reservation(&app.pool, id).await?;
-    let may = |reservation: &Reservation| reservation.user_id == me.user || me.role.operates();
+    let may = |reservation: &Reservation| me.sees(reservation.user_id);
     found.filter(may).ok_or_else(|| Error::refused(Code::ReservationNotFound))
 }
 
