@@ -99,7 +99,6 @@ impl Which {
 impl Delivery {
     /// Lists or replays.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        super::log("warn", "text")?;
         match self.command {
             Command::List { which, state, limit, target } => {
                 let word = match state {
@@ -117,11 +116,7 @@ impl Delivery {
                 again(&which.choice(states), &target)
             }
             Command::Drop { endpoint, target } => {
-                let config = target.config()?;
-                let there = super::runtime(1)?.block_on(async {
-                    let pool = crate::app::connect_pool(&config).await?;
-                    anyhow::Ok(drop_endpoint(&pool, &endpoint).await?)
-                })?;
+                let there = target.pooled(async |_, pool| Ok(drop_endpoint(pool, &endpoint).await?))?;
                 let (text, code) = match there {
                     true => (format!("{endpoint} is told nothing more\n"), ExitCode::SUCCESS),
                     false => (format!("there is no endpoint {endpoint}\n"), ExitCode::FAILURE),
@@ -133,11 +128,7 @@ impl Delivery {
 }
 
 fn tell(choice: &Choice, limit: i64, target: &Target) -> anyhow::Result<ExitCode> {
-    let config = target.config()?;
-    let rows = super::runtime(1)?.block_on(async {
-        let pool = crate::app::connect_pool(&config).await?;
-        anyhow::Ok(list(&pool, choice, limit).await?)
-    })?;
+    let rows = target.pooled(async |_, pool| Ok(list(pool, choice, limit).await?))?;
     let mut text = String::new();
     for row in rows {
         let (id, at, why) =
@@ -149,11 +140,7 @@ fn tell(choice: &Choice, limit: i64, target: &Target) -> anyhow::Result<ExitCode
 }
 
 fn again(choice: &Choice, target: &Target) -> anyhow::Result<ExitCode> {
-    let config = target.config()?;
-    let counts = super::runtime(1)?.block_on(async {
-        let pool = crate::app::connect_pool(&config).await?;
-        anyhow::Ok(replay(&pool, choice).await?)
-    })?;
+    let counts = target.pooled(async |_, pool| Ok(replay(pool, choice).await?))?;
     if counts.is_empty() {
         return super::print("no such message\n").map(|_| ExitCode::FAILURE);
     }

@@ -36,35 +36,30 @@ enum Command {
 impl Keys {
     /// Rotates.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (drop_old, target) = match self.command {
-            Command::Rotate { drop_old, target } => (drop_old, target),
-            Command::RotateCoupons { target } => return rotate_coupons(&target),
-        };
-        super::log("warn", "text")?;
-        let config = target.config()?;
-        super::runtime(1)?.block_on(async {
-            let pool = crate::app::connect_pool(&config).await?;
-            let keys = SigningKeys::open(pool.clone(), &config.derive_bytes("signing keys")).await?;
-            let kid = keys.add(true).await?;
-            println!("{kid} signs from now on");
-            if drop_old {
-                println!("{} old keys are gone", table::drop_retired_keys(&pool).await?);
-            }
-            pool.close().await;
-            Ok(ExitCode::SUCCESS)
-        })
+        match self.command {
+            Command::Rotate { drop_old, target } => rotate(drop_old, &target),
+            Command::RotateCoupons { target } => rotate_coupons(&target),
+        }
     }
 }
 
+fn rotate(drop_old: bool, target: &Target) -> anyhow::Result<ExitCode> {
+    target.pooled(async |config, pool| {
+        let keys = SigningKeys::open(pool.clone(), &config.derive_bytes("signing keys")).await?;
+        let kid = keys.add(true).await?;
+        println!("{kid} signs from now on");
+        if drop_old {
+            println!("{} old keys are gone", table::drop_retired_keys(pool).await?);
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
 fn rotate_coupons(target: &Target) -> anyhow::Result<ExitCode> {
-    super::log("warn", "text")?;
-    let config = target.config()?;
-    super::runtime(1)?.block_on(async {
-        let pool = crate::app::connect_pool(&config).await?;
-        let codes = Codes::open(&pool, &config.derive_bytes("coupon codes")).await?;
-        codes.add(&pool, false).await?;
+    target.pooled(async |config, pool| {
+        let codes = Codes::open(pool, &config.derive_bytes("coupon codes")).await?;
+        codes.add(pool, false).await?;
         println!("key {} makes coupons' codes from now on", codes.newest()?);
-        pool.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }

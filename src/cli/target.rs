@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 
 use crate::accounts::model::Role;
-use crate::app::{App, AppState};
+use crate::app::{App, AppState, connect_pool};
 use crate::config::{Config, Settings};
 use crate::ids::UserId;
 
@@ -95,6 +96,21 @@ impl Target {
             let app = App::connect(config).await?;
             let ended = work(&app).await;
             app.close().await;
+            ended
+        })
+    }
+
+    /// The same for a command that needs no more than Postgres, with the settings beside.
+    pub fn pooled<T>(
+        &self,
+        work: impl AsyncFnOnce(&Config, &PgPool) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        super::log("warn", "text")?;
+        let config = self.config()?;
+        super::runtime(1)?.block_on(async {
+            let pool = connect_pool(&config).await?;
+            let ended = work(&config, &pool).await;
+            pool.close().await;
             ended
         })
     }
