@@ -4,7 +4,9 @@ use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
 use crate::harness::receiver::Receiver;
-use crate::harness::{Build, Program, TestApp, User, database_url_of, eventually, key, program_settings};
+use crate::harness::{
+    Build, Program, TestApp, User, database_url_of, eventually, key, onrush, program_settings,
+};
 
 /// What clients know from before the backup and after it.
 struct Story {
@@ -119,12 +121,6 @@ async fn forget_last_order(app: &TestApp) {
     assert_eq!(app.redis_int(&["HDEL", &ops, &record]).await, 1, "{ops} {record}");
 }
 
-fn rebuild(app: &TestApp, how: &str) -> (bool, String) {
-    let mut command = Program::command(&["rebuild", how]);
-    let told = program_settings(&mut command, app).output().unwrap();
-    (told.status.success(), String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_who_believes_redis_loses_nothing_that_redis_knows() {
     let story = restored().await;
@@ -136,7 +132,7 @@ async fn an_operator_who_believes_redis_loses_nothing_that_redis_knows() {
     let (op, half) = (key(), [key(), key(), story.concerts[0].clone()].join("|"));
     app.redis(&["HINCRBY", &wallet("balances"), &users[1].id, "-200"]).await;
     app.redis(&["HSET", &wallet("transfers"), &op, &format!("{}|200|800|{half}", users[1].id)]).await;
-    let (success, told) = rebuild(&app, "--accept-redis");
+    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
     assert!(success, "{told}");
     app.ready().await;
     let client = app.client();
@@ -189,14 +185,14 @@ async fn what_redis_does_not_know_any_more_changes_nothing() {
     }
     let rows = "select count(*) from ledger";
     let before = app.count(rows).await;
-    let (success, told) = rebuild(&app, "--accept-redis");
+    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
     assert!(!success && told.contains("nothing was changed"), "{told}");
     assert!(told.contains("s:") && told.contains("Postgres says nothing"), "{told}");
     assert_eq!(app.count(rows).await, before);
     let fenced = "select count(*) from journal_cursor where state = 'fenced'";
     assert_eq!(app.count(fenced).await, 4);
     // Then the backup is what is left.
-    let (success, told) = rebuild(&app, "--accept-postgres");
+    let (success, told) = onrush(&app, &["rebuild", "--accept-postgres"]);
     assert!(success, "{told}");
     app.ready().await;
     let (client, user) = (app.client(), &story.users[1]);
@@ -248,7 +244,7 @@ async fn a_rebuild_by_hand_overwrites_nothing_before_anybody_has_looked() {
     let told = program_settings(&mut plain, &story.app).output().unwrap();
     let lines = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(!told.status.success() && lines.matches("older backup").count() == 4, "{lines}");
-    let (success, told) = rebuild(&story.app, "--accept-redis");
+    let (success, told) = onrush(&story.app, &["rebuild", "--accept-redis"]);
     assert!(success, "{told}");
     let app = story.app.start_instances().await;
     assert_eq!(app.client().balance(&story.users[2]).await, 1_077);
@@ -284,9 +280,9 @@ async fn a_redis_that_was_never_loaded_to_its_end_is_not_accepted() {
         app.redis(&["HDEL", &app.meta_key(shard), "head"]).await;
         app.redis(&["HSET", &app.meta_key(shard), "state", "loading", "chunk", "1"]).await;
     }
-    let (success, told) = rebuild(&app, "--accept-redis");
+    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
     assert!(!success && told.contains("never loaded to its end"), "{told}");
-    let (success, told) = rebuild(&app, "--accept-postgres");
+    let (success, told) = onrush(&app, &["rebuild", "--accept-postgres"]);
     assert!(success, "{told}");
     app.start_instances().await.finish().await;
 }

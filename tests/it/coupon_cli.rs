@@ -6,15 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Program, TestApp, User, eventually, program_settings, with_app};
-
-/// Runs the program on the test's data: whether it succeeded, and what it said.
-async fn onrush(app: &TestApp, args: &[&str]) -> (bool, String) {
-    let mut command = Program::command(args);
-    program_settings(&mut command, app);
-    let told = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    (told.status.success(), String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned())
-}
+use crate::harness::{Program, TestApp, User, eventually, onrush, program_settings, with_app};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_that_is_killed_half_way_goes_on_and_is_exact() {
@@ -38,15 +30,15 @@ async fn an_import_that_is_killed_half_way_goes_on_and_is_exact() {
         }
         let before = app.count(rows).await;
         assert!(before < 400_002, "it was killed too late: {before}");
-        let (success, told) = onrush(&app, &args).await;
+        let (success, told) = onrush(&app, &args);
         assert!(!success, "a row could not be read: {told}");
         assert!(told.contains("400002 rows read, 400000 inserted, 1 duplicate, 1 invalid"), "{told}");
         assert!(told.contains("line 400002: a code has letters, digits and hyphens"), "{told}");
         assert_eq!(app.count("select count(*) from coupons").await, 400_000);
-        let (_, again) = onrush(&app, &args).await;
+        let (_, again) = onrush(&app, &args);
         assert_eq!(again, told, "nothing is left to be done");
         let nowhere = uuid::Uuid::new_v4().to_string();
-        let (success, told) = onrush(&app, &["import", "coupons", &path, "--campaign", &nowhere]).await;
+        let (success, told) = onrush(&app, &["import", "coupons", &path, "--campaign", &nowhere]);
         assert!(!success && told.contains("there is no campaign"), "{told}");
         app.sql("truncate coupons").await;
     })
@@ -60,7 +52,7 @@ async fn with_a_new_key_old_codes_stay_good() {
         let campaign = client.campaign(&operator, 100, json!({})).await;
         let claim = async |user: &User| client.claim_with_key(user, &campaign, "k").await.expect(201);
         let first = claim(&users[0]).await;
-        let (success, told) = onrush(&app, &["keys", "rotate-coupons"]).await;
+        let (success, told) = onrush(&app, &["keys", "rotate-coupons"]);
         assert!(success && told.starts_with("key 2 makes"), "{told}");
         let made_by = "select coalesce(max(key_version), 0)::bigint from coupon_claims";
         for user in &users[1..] {
@@ -108,7 +100,7 @@ async fn an_operator_who_believes_redis_keeps_campaigns_and_claims() {
         app.count("select count(*) from journal_cursor where state = 'fenced'").await > 0
     })
     .await;
-    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]).await;
+    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
     assert!(success, "{told}");
     app.ready().await;
     let client = app.client();

@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::receiver::{Behaviour, Receiver};
-use crate::harness::{
-    Build, Client, Program, TestApp, User, at_once, eventually, key, program_settings, secrets, with_apps,
-};
+use crate::harness::{Build, Client, TestApp, User, at_once, eventually, key, onrush, secrets, with_apps};
 
 fn told_by(receiver: &Receiver) -> Build {
     Build { delivery: receiver.file(), ..Build::default() }
@@ -26,12 +24,6 @@ async fn delivered(app: &TestApp) {
     })
     .await;
     assert_eq!(app.count("select count(*) from delivery_lanes").await, 0);
-}
-
-fn onrush(app: &TestApp, args: &[&str]) -> (bool, String) {
-    let mut command = Program::command(args);
-    let told = program_settings(&mut command, app).output().unwrap();
-    (told.status.success(), String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ mod servers;
 pub use app::{Build, TestApp, with_app, with_apps};
 pub use bodies::good_body;
 pub use client::{Answer, Client, User, document};
-pub use program::{Program, settings as program_settings};
+pub use program::{Program, onrush, settings as program_settings};
 pub use servers::{database_url_of, servers};
 
 use std::future::Future;

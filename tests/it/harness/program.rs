@@ -104,6 +104,13 @@ impl Drop for Program {
     }
 }
 
+/// Runs a command on a test's data: whether it succeeded, and all that it said.
+pub fn onrush(app: &TestApp, args: &[&str]) -> (bool, String) {
+    let mut command = Program::command(args);
+    let told = settings(&mut command, app).output().unwrap();
+    (told.status.success(), String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned())
+}
+
 /// The settings of a test's application as variables.
 pub fn settings<'a>(command: &'a mut Command, app: &TestApp) -> &'a mut Command {
     use secrecy::ExposeSecret;
