@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::model::{Coupon, Status};
-use super::table::life::{self, Locked};
+use super::table::life;
 use crate::app::App;
 use crate::audit::model::Act;
 use crate::batch::Batcher;
@@ -107,13 +107,12 @@ pub async fn change(
 
 /// Decides one request: the coupon's new state, or why not. `user_exists` is asked of whom it is to be given.
 pub fn decide(
-    coupon: Option<&Locked>,
+    coupon: &Coupon,
     change: &Change,
     now: DateTime<Utc>,
     user_exists: impl Fn(UserId) -> bool,
-) -> Result<Locked, Code> {
-    let coupon = coupon.ok_or(Code::CouponNotFound)?;
-    let is_his = coupon.user == Some(change.me.user);
+) -> Result<Coupon, Code> {
+    let is_his = coupon.user_id == Some(change.me.user);
     let may = match change.action {
         Action::Use => is_his,
         Action::CancelUse => is_his || change.me.role.operates(),
@@ -140,7 +139,7 @@ pub fn decide(
                 return Err(Code::UserNotFound);
             }
             next.status = Status::Assigned;
-            next.user = Some(*user);
+            next.user_id = Some(*user);
             next.assigned_at = Some(now);
         }
         (Action::Delete, Status::Created | Status::Assigned) => next.status = Status::Deleted,

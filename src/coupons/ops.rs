@@ -92,7 +92,8 @@ pub async fn claim(
 /// A coupon that this user may see.
 pub async fn visible(app: &App, me: Identity, code: &str) -> Result<Coupon, Error> {
     let found = table::coupon::by_code(&app.pool, code).await?;
-    let found = found.filter(|coupon| coupon.user_id == Some(me.user) || me.role.operates());
+    let found =
+        found.filter(|coupon| me.role.operates() || coupon.user_id.is_some_and(|owner| me.sees(owner)));
     found.ok_or_else(|| Error::refused(Code::CouponNotFound))
 }
 

@@ -152,7 +152,7 @@ pub async fn list(
     let asked = of.user_id.map(|text| text.parse::<UserId>());
     let asked = asked.transpose().map_err(|_| Error::invalid("userId", "is not a user's id"))?;
     let user = asked.unwrap_or(me.user);
-    if user != me.user && !me.role.operates() {
+    if !me.sees(user) {
         return Err(Error::refused(Code::Forbidden));
     }
     table::coupon::page(&app.pool, user, &page).await.map(Json)

@@ -121,7 +121,7 @@ pub async fn accept_redis(
         seats::table::adopt(&mut tx, kept).await?;
         queue::table::adopt(&mut tx, kept).await?;
         ranking::table::adopt(&mut tx, kept).await?;
-        coupons::table::adopt(&mut tx, kept, &lately, &journal.codes).await?;
+        coupons::table::adopt::adopt(&mut tx, kept, &lately, &journal.codes).await?;
         acts.extend(lately);
     }
     adopt_acts(&mut tx, acts).await?;

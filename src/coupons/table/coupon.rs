@@ -11,14 +11,21 @@ use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::UserId;
 
-/// What `read` needs; to be followed by what it is read from, as `c`.
-macro_rules! coupon_columns {
+/// What `read` needs, of all coupons or of those that are called `c` in the argument.
+macro_rules! select_coupons {
     () => {
-        "select c.code, c.spelled, c.number, c.status, c.user_id, c.expires_at, c.assigned_at, c.used_at,
-             o.campaign_id, c.ordinal from coupons c join coupon_ordinals o on o.ordinal = c.ordinal "
+        $crate::coupons::table::coupon::select_coupons!("coupons c")
+    };
+    ($from:literal) => {
+        concat!(
+            "select c.code, c.spelled, c.number, c.status, c.user_id, c.expires_at, c.assigned_at, c.used_at,
+                 o.campaign_id, c.ordinal from ",
+            $from,
+            " join coupon_ordinals o on o.ordinal = c.ordinal "
+        )
     };
 }
-pub(crate) use coupon_columns;
+pub(crate) use select_coupons;
 
 /// Reads a coupon.
 pub fn read(row: &PgRow) -> Result<Coupon, Error> {
@@ -36,7 +43,7 @@ pub fn read(row: &PgRow) -> Result<Coupon, Error> {
 
 /// A coupon by its canonical code; a look-up costs the same, whatever is there.
 pub async fn by_code(pool: &PgPool, code: &str) -> Result<Option<Coupon>, Error> {
-    let query = sqlx::query(concat!(coupon_columns!(), "where c.code = $1")).bind(code);
+    let query = sqlx::query(concat!(select_coupons!(), "where c.code = $1")).bind(code);
     query.fetch_optional(pool).await?.as_ref().map(read).transpose()
 }
 
@@ -44,7 +51,7 @@ pub async fn by_code(pool: &PgPool, code: &str) -> Result<Option<Coupon>, Error>
 pub async fn page(pool: &PgPool, user: UserId, page: &PageRequest) -> Result<Page<Coupon>, Error> {
     let (at, code) = page.after_time()?.unwrap_or((from_millis(i64::MAX), String::new()));
     let rows = sqlx::query(concat!(
-        coupon_columns!(),
+        select_coupons!(),
         "where c.user_id = $1 and (c.assigned_at < $2 or (c.assigned_at = $2 and c.code > $3))
          order by c.assigned_at desc, c.code limit $4"
     ))

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
-use super::coupon::{coupon_columns, read};
+use super::coupon::{read, select_coupons};
 use crate::coupons::model::Coupon;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
@@ -31,7 +31,7 @@ impl Stretch {
     /// The next of them.
     pub async fn rows(&self, pg: impl PgExecutor<'_>, most: i64) -> Result<Vec<PgRow>, Error> {
         let rows = sqlx::query(concat!(
-            coupon_columns!(),
+            select_coupons!(),
             "where c.status = 1 and c.expires_at >= $1 and c.expires_at < $2 and c.assigned_at < $3
                  and (c.expires_at, c.code) > ($4, $5)
              order by c.expires_at, c.code limit $6"

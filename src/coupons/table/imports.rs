@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use crate::coupons::model::{Import, ImportError, JobState};
+use super::job_state;
+use crate::coupons::model::{Import, ImportError};
 use crate::error::Error;
 use crate::ids::ImportId;
 
@@ -201,9 +202,7 @@ pub async fn import(pool: &PgPool, id: ImportId) -> Result<Option<Import>, Error
     .fetch_optional(pool)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let state: String = row.try_get("state")?;
-    let state = JobState::from_word(&state)
-        .ok_or_else(|| Error::internal(format_args!("postgres holds {state} as a job's state")))?;
+    let state = job_state(&row)?;
     let lines =
         sqlx::query("select line, reason from coupon_import_errors where import_id = $1 order by line")
             .bind(id)

@@ -7,47 +7,15 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::status;
+use super::coupon::{read, select_coupons};
 use crate::audit;
 use crate::coupons::life::{Action, Change, Changed, decide};
-use crate::coupons::model::{Coupon, Status, shown};
+use crate::coupons::model::{Coupon, Status};
 use crate::error::{Code, Error};
-use crate::ids::{CampaignId, UserId};
+use crate::ids::UserId;
 
-/// A coupon that nobody else changes until the transaction ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Locked {
-    /// How it stands.
-    pub status: Status,
-    /// Whose it is.
-    pub user: Option<UserId>,
-    /// When it expires.
-    pub expires_at: DateTime<Utc>,
-    /// Since when it is his.
-    pub assigned_at: Option<DateTime<Utc>>,
-    /// When he used it.
-    pub used_at: Option<DateTime<Utc>>,
-    ordinal: i32,
-    campaign: Option<CampaignId>,
-    shown: String,
-}
-
-impl Locked {
-    fn view(&self) -> Coupon {
-        Coupon {
-            code: self.shown.clone(),
-            campaign_id: self.campaign,
-            status: self.status,
-            user_id: self.user,
-            expires_at: self.expires_at,
-            assigned_at: self.assigned_at,
-            used_at: self.used_at,
-        }
-    }
-}
-
-/// One more time when another instance has recorded one of the keys meanwhile.
-const TRIES: usize = 3;
+/// Coupons that nobody else changes until the transaction ends, by code, with their campaigns' ordinals.
+type Locked = HashMap<String, (i32, Coupon)>;
 
 /// Decides all, in order, in one transaction.
 pub async fn decide_all(
@@ -56,17 +24,11 @@ pub async fn decide_all(
     now: DateTime<Utc>,
     slot: i16,
 ) -> Result<Vec<Changed>, Error> {
-    for _ in 0..TRIES {
-        let mut tx = pool.begin().await?;
-        let round = round(&mut tx, changes, now, slot).await?;
-        if let Some(changed) = round {
-            // Where it breaks here, nobody knows.
-            tx.commit().await.map_err(Error::outcome_unknown)?;
-            return Ok(changed);
-        }
-        tx.rollback().await?;
-    }
-    Err(Error::unavailable("other instances record the same keys"))
+    let mut tx = pool.begin().await?;
+    let changed = round(&mut tx, changes, now, slot).await?;
+    // Where it breaks here, nobody knows.
+    tx.commit().await.map_err(Error::outcome_unknown)?;
+    Ok(changed)
 }
 
 /// What a transaction comes to.
@@ -78,13 +40,12 @@ struct Outcome {
     records: Vec<(usize, Coupon)>,
 }
 
-/// `None` when it has to be done again.
 async fn round(
     pg: &mut PgConnection,
     changes: &[Change],
     now: DateTime<Utc>,
     slot: i16,
-) -> Result<Option<Vec<Changed>>, Error> {
+) -> Result<Vec<Changed>, Error> {
     // Keys are looked up when nobody else can change the coupons any more: their requests have ended.
     let mut coupons = lock(&mut *pg, changes).await?;
     let known = known(&mut *pg, changes).await?;
@@ -100,22 +61,23 @@ async fn round(
             answers.push(if same { Ok((view.clone(), true)) } else { Err(Code::IdempotencyKeyReused) });
             continue;
         }
-        let next = decide(coupons.get(&change.code), change, now, |user| users.contains(&user));
-        answers.push(next.map(|next| {
-            let view = next.view();
-            let used = i64::from(next.status == Status::Used)
-                - i64::from(coupons.get(&change.code).is_some_and(|before| before.status == Status::Used));
-            *outcome.uses.entry(next.ordinal).or_default() += used;
+        let Some((ordinal, coupon)) = coupons.get_mut(&change.code) else {
+            answers.push(Err(Code::CouponNotFound));
+            continue;
+        };
+        answers.push(decide(coupon, change, now, |user| users.contains(&user)).map(|next| {
+            let used = |coupon: &Coupon| i64::from(coupon.status == Status::Used);
+            *outcome.uses.entry(*ordinal).or_default() += used(&next) - used(coupon);
             outcome.history.push((change.code.clone(), next.status, change.me.user));
             outcome.touched.insert(change.code.clone());
-            outcome.records.push((place, view.clone()));
-            done.insert(change.request.op, (change.request.fingerprint.clone(), view.clone()));
-            coupons.insert(change.code.clone(), next);
-            (view, false)
+            outcome.records.push((place, next.clone()));
+            done.insert(change.request.op, (change.request.fingerprint.clone(), next.clone()));
+            coupon.clone_from(&next);
+            (next, false)
         }));
     }
-    let written = write(pg, changes, &coupons, &outcome, now, slot).await?;
-    Ok(written.then_some(answers))
+    write(pg, changes, &coupons, &outcome, now, slot).await?;
+    Ok(answers)
 }
 
 /// What keys came to before.
@@ -138,34 +100,16 @@ async fn known(pg: &mut PgConnection, changes: &[Change]) -> Result<HashMap<Uuid
 
 /// In the order of codes, so that no two transactions wait for each other; one by one, since each is looked
 /// for in its own partition then, and not in all of them.
-async fn lock(pg: &mut PgConnection, changes: &[Change]) -> Result<HashMap<String, Locked>, Error> {
+async fn lock(pg: &mut PgConnection, changes: &[Change]) -> Result<Locked, Error> {
     let codes: BTreeSet<&str> = changes.iter().map(|change| change.code.as_str()).collect();
-    let rows = sqlx::query(
-        "select c.code, c.spelled, c.number, c.status, c.user_id, c.expires_at, c.assigned_at, c.used_at,
-             c.ordinal, o.campaign_id
-         from unnest($1::text[]) as n(code)
-         cross join lateral (select * from coupons c where c.code = n.code for update) c
-         join coupon_ordinals o on o.ordinal = c.ordinal",
-    )
+    let rows = sqlx::query(select_coupons!(
+        "unnest($1::text[]) as n(code)
+         cross join lateral (select * from coupons c where c.code = n.code for update) c"
+    ))
     .bind(codes.into_iter().collect::<Vec<_>>())
     .fetch_all(pg)
     .await?;
-    let mut locked = HashMap::new();
-    for row in &rows {
-        let code: String = row.try_get("code")?;
-        let coupon = Locked {
-            status: status(row)?,
-            user: row.try_get("user_id")?,
-            expires_at: row.try_get("expires_at")?,
-            assigned_at: row.try_get("assigned_at")?,
-            used_at: row.try_get("used_at")?,
-            ordinal: row.try_get("ordinal")?,
-            campaign: row.try_get("campaign_id")?,
-            shown: shown(&code, row.try_get("spelled")?, row.try_get("number")?),
-        };
-        locked.insert(code, coupon);
-    }
-    Ok(locked)
+    rows.iter().map(|row| Ok((row.try_get("code")?, (row.try_get("ordinal")?, read(row)?)))).collect()
 }
 
 /// Those to whom coupons are to be given, and who exist.
@@ -183,20 +127,19 @@ async fn users(pg: &mut PgConnection, changes: &[Change]) -> Result<BTreeSet<Use
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// False when another instance has recorded one of the keys.
 async fn write(
     pg: &mut PgConnection,
     changes: &[Change],
-    coupons: &HashMap<String, Locked>,
+    coupons: &Locked,
     outcome: &Outcome,
     now: DateTime<Utc>,
     slot: i16,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     if outcome.records.is_empty() {
-        return Ok(true);
+        return Ok(());
     }
-    let touched: Vec<(&String, &Locked)> =
-        outcome.touched.iter().filter_map(|code| coupons.get_key_value(code)).collect();
+    let touched = outcome.touched.iter().filter_map(|code| coupons.get_key_value(code));
+    let touched: Vec<(&String, &Coupon)> = touched.map(|(code, (_, coupon))| (code, coupon)).collect();
     sqlx::query(
         "update coupons c
          set status = n.status, user_id = n.user_id, assigned_at = n.assigned_at, used_at = n.used_at
@@ -206,7 +149,7 @@ async fn write(
     )
     .bind(touched.iter().map(|(code, _)| code.as_str()).collect::<Vec<_>>())
     .bind(touched.iter().map(|(_, coupon)| coupon.status.number()).collect::<Vec<_>>())
-    .bind(touched.iter().map(|(_, coupon)| coupon.user).collect::<Vec<_>>())
+    .bind(touched.iter().map(|(_, coupon)| coupon.user_id).collect::<Vec<_>>())
     .bind(touched.iter().map(|(_, coupon)| coupon.assigned_at).collect::<Vec<_>>())
     .bind(touched.iter().map(|(_, coupon)| coupon.used_at).collect::<Vec<_>>())
     .execute(&mut *pg)
@@ -251,26 +194,22 @@ async fn count_uses(pg: &mut PgConnection, uses: &BTreeMap<i32, i64>, slot: i16)
     Ok(())
 }
 
-async fn record(
-    pg: &mut PgConnection,
-    changes: &[Change],
-    records: &[(usize, Coupon)],
-) -> Result<bool, Error> {
+/// Who had the coupons locked before has recorded its keys before they were looked up, so each is new.
+async fn record(pg: &mut PgConnection, changes: &[Change], records: &[(usize, Coupon)]) -> Result<(), Error> {
     let keyed = records.iter().map(|(place, view)| (&changes[*place].request, view));
     let keyed: Vec<_> = keyed.filter(|(request, _)| request.key.is_some()).collect();
     if keyed.is_empty() {
-        return Ok(true);
+        return Ok(());
     }
-    let done = sqlx::query(
+    sqlx::query(
         "insert into direct_requests (op, fingerprint, status, body)
          select n.op, n.fingerprint, 200, n.body
-         from unnest($1::uuid[], $2::text[], $3::jsonb[]) as n(op, fingerprint, body)
-         on conflict do nothing",
+         from unnest($1::uuid[], $2::text[], $3::jsonb[]) as n(op, fingerprint, body)",
     )
     .bind(keyed.iter().map(|(request, _)| request.op).collect::<Vec<_>>())
     .bind(keyed.iter().map(|(request, _)| request.fingerprint.as_str()).collect::<Vec<_>>())
     .bind(keyed.iter().map(|(_, view)| Json(view)).collect::<Vec<_>>())
     .execute(pg)
     .await?;
-    Ok(done.rows_affected() == keyed.len() as u64)
+    Ok(())
 }

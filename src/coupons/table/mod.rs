@@ -1,5 +1,6 @@
 //! What Postgres remembers of campaigns and claims.
 
+pub mod adopt;
 pub mod books;
 pub mod bulk;
 pub mod coupon;
@@ -18,20 +19,15 @@ use uuid::Uuid;
 
 use super::codes::{self, Codes};
 use super::event::{CampaignCreated, CouponClaimed, CouponEvent};
-use super::model::{Campaign, Status};
+use super::model::{Campaign, JobState, Status};
 use super::store;
 use crate::clock::from_millis;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{CampaignId, UserId};
-use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
-use crate::journal::facts::Text;
 use crate::journal::loader::{Content, Loader};
 use crate::redis::Shard;
-
-/// Claims that one statement takes over.
-const ADOPTED_MAX: usize = 10_000;
 
 /// What a round adds.
 #[derive(Default)]
@@ -215,97 +211,21 @@ async fn load_claimants(
     }
 }
 
-/// Takes over what Redis knows of campaigns, where Postgres was restored from an older backup. One that the
-/// backup does not know, and that was not made `lately`, has lost its name; its id stands for it. When a
-/// coupon was claimed is lost: now.
-pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry], codes: &Codes) -> Result<(), Error> {
-    let at = from_millis(kept.now_ms);
-    let found = lately.iter().filter_map(|entry| entry.facts.find::<CampaignCreated>().transpose());
-    let found = found.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
-    let names: BTreeMap<CampaignId, Text> =
-        found.into_iter().map(|made| (made.campaign, made.name)).collect();
-    let claimants: BTreeMap<CampaignId, _> = kept.hashes("coupons", "claimants").into_iter().collect();
-    let mut changes = Changes::default();
-    for (campaign, fields) in kept.hashes::<CampaignId>("coupons", "campaign") {
-        let number = |field: &str| fields.get(field).and_then(|text| text.parse::<i64>().ok());
-        let wanted = |field: &str| {
-            number(field).ok_or_else(|| Error::internal(format_args!("redis: a campaign lacks {field}")))
-        };
-        let made = CampaignCreated {
-            campaign,
-            ordinal: wanted("ordinal")?,
-            name: names.get(&campaign).cloned().unwrap_or_else(|| Text(campaign.to_string())),
-            quantity: wanted("quantity")?,
-            expires_ms: wanted("expires")?,
-            opens_ms: number("opens"),
-            closes_ms: number("closes"),
-            per_user: wanted("per_user")?,
-        };
-        adopt_campaign(pg, kept.space.shard, at, &made).await?;
-        let known = known_claims(pg, made.ordinal as i32).await?;
-        for (user, coupons) in claimants.get(&campaign).into_iter().flatten() {
-            let user: UserId = user.parse().map_err(Error::internal)?;
-            for (nth, coupon) in (1_i64..).zip(coupons.split(',')) {
-                let (number, version) = coupon
-                    .split_once(':')
-                    .and_then(|(number, version)| Some((number.parse().ok()?, version.parse().ok()?)))
-                    .ok_or_else(|| Error::internal(format_args!("redis: a claim is {coupon:?}")))?;
-                if known.binary_search(&number).is_err() {
-                    let fact = CouponClaimed {
-                        campaign,
-                        ordinal: made.ordinal,
-                        user,
-                        nth,
-                        number,
-                        remaining: made.quantity - number,
-                        per_user: made.per_user,
-                        version,
-                        expires_ms: made.expires_ms,
-                    };
-                    changes.claimed.push((at, fact));
-                    if changes.claimed.len() == ADOPTED_MAX {
-                        std::mem::take(&mut changes).apply(&mut *pg, codes).await?;
-                    }
-                }
-            }
-        }
-    }
-    changes.apply(pg, codes).await
-}
-
-async fn adopt_campaign(
-    pg: &mut PgConnection,
-    shard: Shard,
-    at: DateTime<Utc>,
-    made: &CampaignCreated,
-) -> Result<(), Error> {
-    let row = sqlx::query("select exists (select from coupon_campaigns where campaign_id = $1)");
-    if row.bind(made.campaign).fetch_one(&mut *pg).await?.try_get(0)? {
-        return Ok(());
-    }
-    keys::keep_ordinal(pg, made.ordinal as i32, made.campaign).await?;
-    insert_campaign(pg, shard, at, made).await
-}
-
-/// Numbers of a campaign that are claimed, in order.
-async fn known_claims(pg: &mut PgConnection, ordinal: i32) -> Result<Vec<i64>, Error> {
-    let rows = sqlx::query("select number from coupon_claims where ordinal = $1 order by number")
-        .bind(ordinal)
-        .fetch_all(pg)
-        .await?;
-    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+/// What `read` needs, of coupon_campaigns as `c`.
+macro_rules! select_campaigns {
+    () => {
+        "select c.*, coalesce((select sum(u.used)::bigint from coupon_uses u where u.ordinal = c.ordinal), 0)
+             as used
+         from coupon_campaigns c "
+    };
 }
 
 /// One campaign.
 pub async fn campaign(pool: &PgPool, id: CampaignId) -> Result<Option<Campaign>, Error> {
-    let row = sqlx::query(
-        "select c.*, coalesce((select sum(u.used)::bigint from coupon_uses u where u.ordinal = c.ordinal), 0)
-             as used
-         from coupon_campaigns c where c.campaign_id = $1",
-    )
-    .bind(id)
-    .fetch_optional(pool)
-    .await?;
+    let row = sqlx::query(concat!(select_campaigns!(), "where c.campaign_id = $1"))
+        .bind(id)
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -320,15 +240,12 @@ pub async fn ordinal(pg: &mut PgConnection, id: CampaignId) -> Result<Option<(i3
 
 /// A page of campaigns, newest first.
 pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Campaign>, Error> {
-    let rows = sqlx::query(
-        "select c.*, coalesce((select sum(u.used)::bigint from coupon_uses u where u.ordinal = c.ordinal), 0)
-             as used
-         from coupon_campaigns c where c.ordinal < $1 order by c.ordinal desc limit $2",
-    )
-    .bind(page.after_number()?.unwrap_or(i64::MAX))
-    .bind(page.fetch())
-    .fetch_all(pool)
-    .await?;
+    let rows =
+        sqlx::query(concat!(select_campaigns!(), "where c.ordinal < $1 order by c.ordinal desc limit $2"))
+            .bind(page.after_number()?.unwrap_or(i64::MAX))
+            .bind(page.fetch())
+            .fetch_all(pool)
+            .await?;
     page.cut(rows, |row| Ok(row.try_get::<i32, _>("ordinal")?.to_string()), read)
 }
 
@@ -346,6 +263,13 @@ fn read(row: &PgRow) -> Result<Campaign, Error> {
         closes_at: row.try_get("closes_at")?,
         per_user: row.try_get::<i32, _>("per_user")?.into(),
     })
+}
+
+/// How the state of a job is read.
+fn job_state(row: &PgRow) -> Result<JobState, Error> {
+    let stored: String = row.try_get("state")?;
+    JobState::from_word(&stored)
+        .ok_or_else(|| Error::internal(format_args!("postgres holds {stored} as a job's state")))
 }
 
 /// How a status of Postgres is read.
