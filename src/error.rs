@@ -82,6 +82,11 @@ codes! {
     CouponNotFound "coupon_not_found" 404 "No such coupon"
         "There is no coupon with this code that you may see.";
     ImportNotFound "import_not_found" 404 "No such import" "There is no import of coupons with this id.";
+    EventNotFound "event_not_found" 404 "No such event" "There is no event with this id.";
+    RewardNotFound "reward_not_found" 404 "No such reward"
+        "There is no reward with this id, or the event does not give it out.";
+    RewardRequestNotFound "reward_request_not_found" 404 "No such request"
+        "There is no request for a reward with this id.";
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed"
         "The path exists, but not with this method; `Allow` lists those that do.";
     EmailTaken "email_taken" 409 "E-mail is taken" "An account with this e-mail exists. Sign in instead.";
@@ -106,6 +111,14 @@ codes! {
         "It is not ASSIGNED (to use it), USED (to take the use back), CREATED (to assign it), or it is USED (to delete it).";
     CampaignNotOpen "campaign_not_open" 409 "Campaign is not open"
         "Claiming has not begun, has ended, or the campaign's coupons have expired.";
+    RewardAlreadyRequested "reward_already_requested" 409 "Requested already"
+        "You have asked for this reward in this event before; in a daily event, today.";
+    EventNotOpen "event_not_open" 409 "Event is not open"
+        "It has not begun, has ended, or is switched off.";
+    ConditionNotMet "condition_not_met" 409 "The condition is not met"
+        "The event asks for more; `progress` says how far you are.";
+    RewardRequestClosed "reward_request_closed" 409 "Request is closed"
+        "It was granted or rejected, or is being granted; nothing is left to decide.";
     QueueClosed "queue_closed" 409 "Queue is closed" "The queue takes nobody in.";
     IdempotencyInProgress "idempotency_in_progress" 409 "The first request is still running"
         "A request with this key has not ended yet. Ask again with the same key in a moment.";
@@ -115,11 +128,17 @@ codes! {
         "The seats were not paid in time and are free again.";
     CouponExpired "coupon_expired" 410 "The coupon has expired" "Its `expiresAt` is past.";
     CouponSoldOut "coupon_sold_out" 410 "Sold out" "All coupons of the campaign are claimed.";
+    RewardOutOfStock "reward_out_of_stock" 410 "Out of stock"
+        "All there is of the reward is given out or asked for.";
+    VersionConflict "version_conflict" 412 "It has changed"
+        "`If-Match` names another version than it has now. Read it again and decide anew.";
     BodyTooLarge "body_too_large" 413 "Body is too large" "The request body exceeds the limit.";
     UnsupportedMediaType "unsupported_media_type" 415 "Unsupported media type"
         "Send the body as `application/json`.";
     IdempotencyKeyReused "idempotency_key_reused" 422 "Idempotency-Key was used for something else"
         "The key was sent before with another body or for another target. Use a new key.";
+    VersionRequired "version_required" 428 "If-Match is missing"
+        "This change needs an `If-Match` header with the version that you have read (its `ETag`).";
     QueueNotAdmitted "queue_not_admitted" 429 "Not your turn yet"
         "You still wait; `position` says where. Poll the ticket every `pollAfterMs`.";
     QueueFull "queue_full" 429 "Queue is full" "The queue holds as many as it may. Try again later.";
@@ -215,6 +234,17 @@ impl Error {
         match Self::refused(code) {
             Self::Refused(mut refusal) => {
                 refusal.detail = Some(detail.into());
+                Self::Refused(refusal)
+            }
+            other => other,
+        }
+    }
+
+    /// A refusal with members that only its code carries.
+    pub fn with(code: Code, members: Map<String, Value>) -> Self {
+        match Self::refused(code) {
+            Self::Refused(mut refusal) => {
+                refusal.members = members;
                 Self::Refused(refusal)
             }
             other => other,

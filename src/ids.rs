@@ -80,6 +80,12 @@ id! {
     BatchId,
     /// Coupons that are imported together.
     ImportId,
+    /// What an event gives out.
+    RewardId,
+    /// An event: when which rewards are to be had, and under which condition.
+    EventId,
+    /// A user's request for a reward.
+    RewardRequestId,
     /// One running server process.
     InstanceId,
 }

@@ -200,6 +200,7 @@ mod coupons;
 mod delivery;
 mod doctor;
 pub mod error;
+mod events;
 mod http;
 pub mod ids;
 mod journal;
@@ -211,6 +212,7 @@ mod payments;
 mod queue;
 mod ranking;
 mod redis;
+mod rewards;
 mod router;
 pub mod sabotage;
 mod schedule;
@@ -236,6 +238,7 @@ fn scripts() -> Vec<&'static redis::Source> {
         orders::store::SCRIPTS,
         ranking::store::SCRIPTS,
         coupons::store::SCRIPTS,
+        rewards::store::SCRIPTS,
     ] {
         all.extend(feature);
     }

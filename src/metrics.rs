@@ -47,6 +47,7 @@ const DELIVERY_OLDEST: &str = "onrush_delivery_oldest_seconds";
 const DELIVERY_DEAD: &str = "onrush_delivery_dead";
 const DELIVERY_OPEN: &str = "onrush_delivery_breaker_open";
 const COUPONS: &str = "onrush_coupons_total";
+const REWARDS: &str = "onrush_reward_requests_total";
 const LIMITED: &str = "onrush_rate_limited_total";
 const HASHED: &str = "onrush_passwords_hashed_total";
 const UP: &str = "onrush_server_up";
@@ -117,6 +118,10 @@ fn describe() {
     describe_gauge!(DELIVERY_OLDEST, "Age of the oldest of them, by endpoint");
     describe_gauge!(DELIVERY_DEAD, "Messages whose tries are used up (up to 100 000), by endpoint");
     describe_gauge!(DELIVERY_OPEN, "1 while the endpoint is not asked because it fails, by endpoint");
+    describe_counter!(
+        REWARDS,
+        "Requests for rewards: requested, granted, rejected; recovered are among the last two"
+    );
     describe_counter!(COUPONS, "Coupons claimed, used, generated, imported, reminded of before they expire");
     describe_counter!(LIMITED, "Requests refused as rate_limited, by class");
     describe_counter!(HASHED, "Passwords hashed");
@@ -229,6 +234,11 @@ pub fn ordered(points: i64) {
 /// Coupons that were claimed, used, generated, imported, reminded of.
 pub fn coupon(what: &'static str, count: u64) {
     counter!(COUPONS, "what" => what).increment(count);
+}
+
+/// A request for a reward was made, granted, rejected, or ended by recovery.
+pub fn reward(what: &'static str) {
+    counter!(REWARDS, "what" => what).increment(1);
 }
 
 /// A try to deliver has ended.

@@ -50,6 +50,7 @@ impl FromStr for Defence {
 pub struct Sabotage {
     missing: Vec<Defence>,
     scripts: Vec<(String, String, String)>,
+    dies_at: Option<String>,
 }
 
 impl Sabotage {
@@ -65,6 +66,23 @@ impl Sabotage {
     pub fn change_script(mut self, name: &str, from: &str, to: &str) -> Self {
         self.scripts.push((name.into(), from.into(), to.into()));
         self
+    }
+
+    /// The process dies when it gets there: `called:<script>`, a script has answered; `durable:<script>`,
+    /// what it did is committed.
+    #[cfg(feature = "sabotage")]
+    pub fn dying_at(mut self, point: Option<String>) -> Self {
+        self.dies_at = point;
+        self
+    }
+
+    /// A step has got this far with a script.
+    pub fn reached(&self, point: &str, script: &str) {
+        if let Some(wanted) = &self.dies_at
+            && wanted.split_once(':') == Some((point, script))
+        {
+            std::process::abort();
+        }
     }
 
     /// Whether a defence is taken out.

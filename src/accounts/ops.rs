@@ -84,7 +84,8 @@ async fn try_password(app: &App, place: Place, client: IpAddr, body: LoginReques
     let now = app.clock.now();
     let (family, expires_at) = (Uuid::now_v7(), now + app.config.refresh_token);
     let from = (user.user_id, throttle::client_id(client));
-    table::begin_family(&app.pool, family, from, now, expires_at).await?;
+    let day = now.with_timezone(&app.config.zone).date_naive();
+    table::begin_family(&app.pool, family, from, (now, day), expires_at).await?;
     session(app, &user, RefreshToken { family, generation: 1 }, expires_at)
 }
 

@@ -1,6 +1,6 @@
 //! Accounts in Postgres.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
@@ -118,16 +118,20 @@ pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<User>, Error
     page.cut(rows, |row| Ok(row.try_get::<Uuid, _>("user_id")?.to_string()), user)
 }
 
-/// Begins a family of refresh tokens, at generation 1.
+/// Begins a family of refresh tokens, at generation 1, and notes that the user signed in on this day.
 pub async fn begin_family(
     pool: &PgPool,
     family: Uuid,
     (user, client): (UserId, Uuid),
-    now: DateTime<Utc>,
+    (now, day): (DateTime<Utc>, NaiveDate),
     expires_at: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query(
-        "insert into refresh_families (family_id, user_id, generation, rotated_at, expires_at, client)
+        "with day as (
+             insert into login_days (user_id, day, last_at) values ($2, $6, $3)
+             on conflict (user_id, day) do update set last_at = greatest(login_days.last_at, excluded.last_at)
+         )
+         insert into refresh_families (family_id, user_id, generation, rotated_at, expires_at, client)
          values ($1, $2, 1, $3, $4, $5)",
     )
     .bind(family)
@@ -135,6 +139,7 @@ pub async fn begin_family(
     .bind(now)
     .bind(expires_at)
     .bind(client)
+    .bind(day)
     .execute(pool)
     .await?;
     Ok(())

@@ -58,6 +58,10 @@ pub struct Target {
     #[cfg(feature = "sabotage")]
     #[arg(long, hide = true, value_name = "DEFENCE", env = "ONRUSH_WITHOUT", value_delimiter = ',')]
     pub without: Vec<crate::sabotage::Defence>,
+    /// Where to die, for crash tests.
+    #[cfg(feature = "sabotage")]
+    #[arg(long, hide = true, value_name = "POINT", env = "ONRUSH_DIES_AT")]
+    pub dies_at: Option<String>,
 }
 
 impl Target {
@@ -81,7 +85,11 @@ impl Target {
         })?;
         #[cfg(feature = "sabotage")]
         let config = Config {
-            sabotage: self.without.iter().fold(config.sabotage, |sabotage, out| sabotage.without(*out)),
+            sabotage: self
+                .without
+                .iter()
+                .fold(config.sabotage, |sabotage, out| sabotage.without(*out))
+                .dying_at(self.dies_at.clone()),
             ..config
         };
         Ok(config)

@@ -75,7 +75,7 @@ pub fn create(space: &Space, concert: ConcertId, body: &CreateConcert) -> Create
 /// Adds a show.
 pub fn add_show(space: &Space, added: &Show) -> AddShow {
     let millis =
-        |time: Option<DateTime<Utc>>| queue::store::or_empty(time.map(|time| time.timestamp_millis()));
+        |time: Option<DateTime<Utc>>| crate::redis::or_empty(time.map(|time| time.timestamp_millis()));
     AddShow {
         policy: policy(space, added.concert_id),
         shows: shows(space, added.concert_id),

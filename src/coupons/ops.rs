@@ -11,8 +11,8 @@ use crate::audit::model::Act;
 use crate::clock::{self, from_millis};
 use crate::error::{Code, Error};
 use crate::http::identity::{Actor, Identity};
-use crate::ids::CampaignId;
-use crate::journal::{IdempotencyKey, Request};
+use crate::ids::{CampaignId, RewardRequestId, UserId};
+use crate::journal::{Done, IdempotencyKey, Request, Step};
 use crate::metrics;
 use crate::redis::Space;
 
@@ -87,6 +87,20 @@ pub async fn claim(
         expires_at: from_millis(fact.expires_ms),
     };
     Ok((claimed, done.replayed))
+}
+
+/// Gives a user the campaign's next coupon as a reward, or says for ever why not; once for a request, whoever
+/// asks, whenever.
+pub async fn grant(
+    app: &App,
+    request: RewardRequestId,
+    user: UserId,
+    campaign: CampaignId,
+    step: &Step,
+) -> Result<Done, Error> {
+    let version = app.codes.newest()?;
+    let script = |space: &Space| store::grant(space, request, campaign, user, version);
+    app.journal.step_again(app.journal.shards.of(campaign.uuid()), step, script).await?.done()
 }
 
 /// A coupon that this user may see.

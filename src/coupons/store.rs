@@ -1,9 +1,9 @@
 //! A campaign in its shard.
 
 use super::model::CreateCampaign;
-use crate::ids::{CampaignId, UserId};
+use crate::ids::{CampaignId, RewardRequestId, UserId};
 use crate::journal::facts::Text;
-use crate::queue::store::or_empty;
+use crate::redis::or_empty;
 use crate::redis::{Key, Space, script};
 
 /// Quantity, claimed, window, limit.
@@ -31,6 +31,12 @@ script! {
         keys { campaign, claimants }
         args { id: CampaignId, user: UserId, version: i16 }
     }
+
+    /// The same as a reward, or says why not.
+    Grant = "coupons/grant" {
+        keys { campaign, claimants }
+        args { granted: RewardRequestId, id: CampaignId, user: UserId, version: i16 }
+    }
 }
 
 /// Makes a campaign.
@@ -51,4 +57,9 @@ pub fn create(space: &Space, id: CampaignId, ordinal: i32, body: &CreateCampaign
 /// Gives a user the next coupon, whose code is made with the key of this version.
 pub fn claim(space: &Space, id: CampaignId, user: UserId, version: i16) -> Claim {
     Claim { campaign: campaign(space, id), claimants: claimants(space, id), id, user, version }
+}
+
+/// The same as a reward, or says why not.
+pub fn grant(space: &Space, granted: RewardRequestId, id: CampaignId, user: UserId, version: i16) -> Grant {
+    Grant { campaign: campaign(space, id), claimants: claimants(space, id), granted, id, user, version }
 }

@@ -17,6 +17,8 @@ pub const KINDS: &[&str] = &[
     "reservation.cancelled",
     "reservation.expired",
     "reservation.held",
+    "reward.granted",
+    "reward.rejected",
 ];
 
 /// Something that happened.

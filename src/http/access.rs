@@ -17,6 +17,8 @@ pub enum Who {
     Operators,
     /// AUDITOR and ADMIN.
     Auditors,
+    /// OPERATOR, AUDITOR and ADMIN.
+    OperatorsAndAuditors,
     /// ADMIN.
     Admins,
 }
@@ -31,6 +33,7 @@ impl Who {
             Self::OwnerOrAdmin => "owner",
             Self::Operators => "operator",
             Self::Auditors => "auditor",
+            Self::OperatorsAndAuditors => "operator+auditor",
             Self::Admins => "admin",
         }
     }
@@ -42,6 +45,7 @@ impl Who {
             Self::OwnerOrAdmin => is_owner || role == Role::Admin,
             Self::Operators => role.operates(),
             Self::Auditors => matches!(role, Role::Auditor | Role::Admin),
+            Self::OperatorsAndAuditors => role != Role::User,
             Self::Admins => role == Role::Admin,
         }
     }
@@ -54,12 +58,15 @@ mod tests {
     #[test]
     fn an_admin_may_everything_and_a_user_only_his_own() {
         use Who::*;
-        for who in [Anyone, TicketHolder, SignedIn, OwnerOrAdmin, Operators, Auditors, Admins] {
+        for who in
+            [Anyone, TicketHolder, SignedIn, OwnerOrAdmin, Operators, Auditors, OperatorsAndAuditors, Admins]
+        {
             assert!(who.allows(Role::Admin, false));
         }
-        for who in [OwnerOrAdmin, Operators, Auditors, Admins] {
+        for who in [OwnerOrAdmin, Operators, Auditors, OperatorsAndAuditors, Admins] {
             assert!(!who.allows(Role::User, false));
         }
+        assert!([Role::Operator, Role::Auditor].iter().all(|role| OperatorsAndAuditors.allows(*role, false)));
         assert!(OwnerOrAdmin.allows(Role::User, true));
         assert!(!Operators.allows(Role::Auditor, true) && !Auditors.allows(Role::Operator, true));
     }

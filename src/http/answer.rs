@@ -4,6 +4,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::version::etag;
+
 /// Set on an answer that was given before.
 pub const REPLAYED: &str = "idempotency-replayed";
 /// Says what a successful write survives.
@@ -25,22 +27,27 @@ pub struct Answer<T> {
     body: Option<T>,
     durability: Durability,
     replayed: bool,
+    version: Option<i64>,
 }
 
 impl<T> Answer<T> {
+    fn new(status: StatusCode, body: Option<T>, replayed: bool) -> Self {
+        Self { status, body, durability: Durability::Postgres, replayed, version: None }
+    }
+
     /// 201 with what was made.
     pub fn created(body: T, replayed: bool) -> Self {
-        Self { status: StatusCode::CREATED, body: Some(body), durability: Durability::Postgres, replayed }
+        Self::new(StatusCode::CREATED, Some(body), replayed)
     }
 
     /// 200 with how it is now.
     pub fn ok(body: T, replayed: bool) -> Self {
-        Self { status: StatusCode::OK, body: Some(body), durability: Durability::Postgres, replayed }
+        Self::new(StatusCode::OK, Some(body), replayed)
     }
 
     /// 202 with how to ask how far it is.
     pub fn accepted(body: T, replayed: bool) -> Self {
-        Self { status: StatusCode::ACCEPTED, body: Some(body), durability: Durability::Postgres, replayed }
+        Self::new(StatusCode::ACCEPTED, Some(body), replayed)
     }
 
     /// The same, as durable as Redis is.
@@ -48,12 +55,18 @@ impl<T> Answer<T> {
         self.durability = Durability::Redis;
         self
     }
+
+    /// With the version that it has now.
+    pub fn of_version(mut self, version: i64) -> Self {
+        self.version = Some(version);
+        self
+    }
 }
 
 impl Answer<()> {
     /// 204.
     pub fn none(replayed: bool) -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: None, durability: Durability::Postgres, replayed }
+        Self::new(StatusCode::NO_CONTENT, None, replayed)
     }
 }
 
@@ -68,6 +81,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             Durability::Postgres => "postgres",
             Durability::Redis => "redis",
         };
+        headers.extend(self.version.map(etag));
         headers.insert(DURABILITY, HeaderValue::from_static(durability));
         if self.replayed {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));

@@ -68,6 +68,8 @@ pub struct Route {
     pub key: Key,
     /// Whether it needs a pass of the waiting room.
     pub pass: bool,
+    /// What it does is of a version: a read tells it (`ETag`), a change needs it (`If-Match`).
+    pub versioned: bool,
     /// Whether its effect is durable before the answer.
     pub durable: bool,
     /// The body that it takes.
@@ -122,6 +124,7 @@ impl Route {
             class,
             key: if method == "GET" { Key::None } else { Key::Optional },
             pass: false,
+            versioned: false,
             durable: method != "GET",
             takes: None,
             takes_stream: None,
@@ -155,6 +158,17 @@ impl Route {
     pub fn needs_pass(mut self) -> Self {
         self.pass = true;
         self
+    }
+
+    /// It tells a version, and where it changes what there is, needs it.
+    pub fn versioned(mut self) -> Self {
+        self.versioned = true;
+        self
+    }
+
+    /// Whether it needs `If-Match`.
+    pub fn needs_version(&self) -> bool {
+        self.versioned && matches!(self.method, "PUT" | "DELETE")
     }
 
     /// Its effect is as durable as Redis is.
@@ -230,7 +244,7 @@ impl Route {
                 codes.extend([Code::QueueTokenInvalid, Code::QueueTicketGone, Code::Unavailable])
             }
             Who::SignedIn => codes.push(Code::Unauthenticated),
-            Who::OwnerOrAdmin | Who::Operators | Who::Auditors | Who::Admins => {
+            Who::OwnerOrAdmin | Who::Operators | Who::Auditors | Who::OperatorsAndAuditors | Who::Admins => {
                 codes.extend([Code::Unauthenticated, Code::Forbidden]);
             }
         }
@@ -248,6 +262,9 @@ impl Route {
         }
         if self.key != Key::None {
             codes.extend([Code::IdempotencyKeyReused, Code::IdempotencyInProgress]);
+        }
+        if self.needs_version() {
+            codes.extend([Code::VersionRequired, Code::VersionConflict]);
         }
         if self.pass {
             codes.extend([

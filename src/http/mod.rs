@@ -19,3 +19,4 @@ pub mod problem;
 pub mod server;
 pub mod shares;
 pub mod upload;
+pub mod version;

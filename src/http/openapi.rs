@@ -101,7 +101,14 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": {"type": "string", "pattern": "^([!#-~][!-~]{0,254}|\"[!-~]{1,255}\")$"},
         })
     });
-    in_path.chain(in_query).chain(key).collect()
+    let version = route.needs_version().then(|| {
+        json!({
+            "name": "If-Match", "in": "header", "required": true,
+            "description": "The version that was read (its `ETag`), or `*`.",
+            "schema": {"type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$"},
+        })
+    });
+    in_path.chain(in_query).chain(key).chain(version).collect()
 }
 
 fn responses(route: &Route) -> BTreeMap<String, Value> {
@@ -145,6 +152,9 @@ fn success_response(route: &Route, success: &Success) -> Value {
     }
     if route.key != Key::None {
         headers["Idempotency-Replayed"] = json!({"schema": {"type": "string", "const": "true"}});
+    }
+    if route.versioned && success.body.is_some() {
+        headers["ETag"] = json!({"schema": {"type": "string"}});
     }
     let mut response = json!({"description": "Done", "headers": headers});
     if let Some((media_type, schema)) = &success.body {

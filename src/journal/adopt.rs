@@ -24,7 +24,7 @@ use crate::audit;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::redis::{Key, ScanPlace, Shard, Space, keys};
-use crate::{concerts, coupons, orders, payments, queue, ranking, seats, wallet};
+use crate::{concerts, coupons, orders, payments, queue, ranking, rewards, seats, wallet};
 
 /// How long one key may take to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,7 +121,8 @@ pub async fn accept_redis(
         seats::table::adopt(&mut tx, kept).await?;
         queue::table::adopt(&mut tx, kept).await?;
         ranking::table::adopt(&mut tx, kept).await?;
-        coupons::table::adopt::adopt(&mut tx, kept, &lately, &journal.codes).await?;
+        coupons::table::adopt(&mut tx, kept, &lately, &journal.codes).await?;
+        rewards::table::adopt(&mut tx, kept, &lately).await?;
         acts.extend(lately);
     }
     adopt_acts(&mut tx, acts).await?;

@@ -12,7 +12,7 @@ use crate::delivery::table::Outbox;
 use crate::error::Error;
 use crate::orders::event::OrderEvent;
 use crate::payments::event::PaymentEvent;
-use crate::{audit, concerts, coupons, orders, payments, queue, ranking, seats, wallet};
+use crate::{audit, concerts, coupons, orders, payments, queue, ranking, rewards, seats, wallet};
 
 /// The changes of one round.
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub struct Changes {
     orders: orders::table::Changes,
     ranking: ranking::table::Changes,
     coupons: coupons::table::Changes,
+    rewards: rewards::table::Changes,
     audit: audit::table::Changes,
     outbox: Outbox,
 }
@@ -35,6 +36,7 @@ fn notice_of(entry: &Entry, event: &Event) -> Option<Notice> {
         Event::Order(OrderEvent::OrderPlaced(fact)) => orders::notice::placed(entry, fact),
         Event::Seat(event) => seats::notice::of(entry, event),
         Event::Payment(PaymentEvent::PaymentConfirmed(fact)) => payments::notice::confirmed(entry, fact),
+        Event::Reward(event) => rewards::notice::of(entry, event)?,
         _ => return None,
     })
 }
@@ -68,6 +70,7 @@ impl Changes {
                     }
                     Event::Queue(event) => changes.queue.fold(entry, event),
                     Event::Coupon(event) => changes.coupons.fold(entry, event),
+                    Event::Reward(event) => changes.rewards.fold(entry, event),
                     Event::Concert(event) => changes.concerts.fold(entry, event),
                     Event::Seat(event) => changes.seats.fold(entry, event),
                     Event::Payment(event) => {
@@ -92,6 +95,7 @@ impl Changes {
         self.orders.apply(pg).await?;
         self.ranking.apply(pg).await?;
         self.coupons.apply(pg, codes).await?;
+        self.rewards.apply(pg).await?;
         self.outbox.apply(pg).await?;
         self.audit.apply(pg).await
     }

@@ -8,6 +8,7 @@ use crate::ids::UserId;
 use crate::orders::event::OrderEvent;
 use crate::payments::event::PaymentEvent;
 use crate::queue::event::QueueEvent;
+use crate::rewards::event::RewardEvent;
 use crate::seats::event::SeatEvent;
 use crate::wallet::event::WalletEvent;
 
@@ -68,6 +69,7 @@ union!(
     Payment(PaymentEvent),
     Order(OrderEvent),
     Coupon(CouponEvent),
+    Reward(RewardEvent),
     Audit(AuditEvent),
 );
 

@@ -38,6 +38,9 @@ fields_by_parsing!(
     TransactionId,
     OrderId,
     CampaignId,
+    RewardId,
+    EventId,
+    RewardRequestId,
     Points,
     Text,
 );

@@ -16,6 +16,7 @@ pub mod adopt;
 pub mod changes;
 pub mod dead;
 pub mod direct;
+pub mod driven;
 pub mod entry;
 pub mod event;
 pub mod facts;
@@ -213,7 +214,18 @@ impl Journal {
         step: &Step,
         build: impl Fn(&Space) -> S,
     ) -> Result<Outcome, Error> {
-        self.attempt(shard, step, true, build).await
+        self.attempt(shard, step, (true, false), build).await
+    }
+
+    /// The same for a step that another driver may have taken, however long ago: Redis forgets that after a
+    /// while.
+    pub async fn step_again<S: Script>(
+        &self,
+        shard: Shard,
+        step: &Step,
+        build: impl Fn(&Space) -> S,
+    ) -> Result<Outcome, Error> {
+        self.attempt(shard, step, (true, true), build).await
     }
 
     /// A change that nobody waits for: admission, sweeps.
@@ -222,17 +234,17 @@ impl Journal {
         shard: Shard,
         build: impl Fn(&Space) -> S,
     ) -> Result<Outcome, Error> {
-        self.attempt(shard, &Step::exempt(Uuid::now_v7(), 1), false, build).await
+        self.attempt(shard, &Step::exempt(Uuid::now_v7(), 1), (false, false), build).await
     }
 
     async fn attempt<S: Script>(
         &self,
         shard: Shard,
         step: &Step,
-        durable: bool,
+        (durable, may_be_taken): (bool, bool),
         build: impl Fn(&Space) -> S,
     ) -> Result<Outcome, Error> {
-        for again in [false, true] {
+        for again in [may_be_taken, true] {
             let looked = self.look(shard).await?;
             // Likewise.
             if again && let Some(done) = self.committed_step(step.op).await? {
@@ -255,7 +267,8 @@ impl Journal {
         Ok(Looked { space, at_ms: self.clock.now_ms() + ahead_ms })
     }
 
-    async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
+    /// A step, if it is committed.
+    pub async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
         let steps = self.steps_of(op.op).await?;
         Ok(steps.into_iter().find(|step| step.op == op).map(Done::recalled))
     }
@@ -316,8 +329,10 @@ impl Journal {
         let Some(done) = store::read_done(space, step, &reply)? else {
             return Ok(Called::Ended(Outcome::Refused(reply)));
         };
+        self.limits.sabotage.reached("called", S::SOURCE.name);
         if let Some(pending) = pending.filter(|_| !self.limits.sabotage.lacks(Defence::Acks)) {
             self.confirmed(pending, &done).await?;
+            self.limits.sabotage.reached("durable", S::SOURCE.name);
         }
         Ok(Called::Ended(Outcome::Done(done)))
     }

@@ -1,8 +1,5 @@
 //! Finishing payments that nobody drives any more: their instance died, or gave up waiting.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use uuid::Uuid;
 
 use super::model::{Transfer, VOID};
@@ -22,34 +19,6 @@ const ABANDONED_AFTER_MS: i64 = 5_000;
 const BATCH: i64 = 100;
 /// Decisions that one step forgets.
 const FORGET_MAX: i64 = 500;
-
-/// Payments that tasks of this instance drive.
-#[derive(Debug, Default)]
-pub struct Driven(Mutex<HashSet<Uuid>>);
-
-/// Ends with the task.
-pub struct Driving<'a> {
-    driven: &'a Driven,
-    op: Uuid,
-}
-
-impl Driven {
-    /// Marks a payment as driven here.
-    pub fn drive(&self, op: Uuid) -> Driving<'_> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(op);
-        Driving { driven: self, op }
-    }
-
-    fn contains(&self, op: Uuid) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&op)
-    }
-}
-
-impl Drop for Driving<'_> {
-    fn drop(&mut self) {
-        self.driven.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.op);
-    }
-}
 
 /// One step: looks at the abandoned transfers of a user's shard that follow `after`, which moves on and
 /// begins again at the end. How many were finished.

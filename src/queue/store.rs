@@ -4,7 +4,7 @@ use super::model::{ChangeQueue, QueueSettings, QueueState, tenths};
 use super::ticket::Ticket;
 use crate::ids::{QueueId, UserId};
 use crate::journal::facts::Text;
-use crate::redis::{Key, Space, script};
+use crate::redis::{Key, Space, or_empty, script};
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $name:ident)+) => {$(
@@ -108,11 +108,6 @@ pub fn create(space: &Space, queue: QueueId, name: &str, settings: &QueueSetting
         active_seconds: settings.active_seconds,
         max_waiting: or_empty(settings.max_waiting),
     }
-}
-
-/// A number, or the empty argument.
-pub fn or_empty(value: Option<i64>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// Changes settings.

@@ -32,6 +32,9 @@ const LIBRARY: &[(&str, &str)] = &[
     ("admission", include_str!("../../lua/lib/admission.lua")),
     ("seats", include_str!("../../lua/lib/seats.lua")),
     ("failures", include_str!("../../lua/lib/failures.lua")),
+    ("claim", include_str!("../../lua/lib/claim.lua")),
+    ("version", include_str!("../../lua/lib/version.lua")),
+    ("asking", include_str!("../../lua/lib/asking.lua")),
 ];
 
 /// A script as it is embedded: its name (`feature/verb`), its text and what the Rust side sends.
@@ -99,6 +102,11 @@ pub struct Composed {
     pub sha: String,
 }
 
+/// A number, or the empty argument.
+pub fn or_empty(value: Option<i64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
 /// All scripts, composed.
 #[derive(Debug, Default)]
 pub struct Scripts {
@@ -106,12 +114,12 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Composes every source. `mend` may change a script's file before it is composed; it is how a negative
+    /// Composes every source. `mend` may change a script when it is composed; it is how a negative
     /// control takes a defence out.
     pub fn compose(sources: &[&'static Source], mend: impl Fn(&str, &str) -> String) -> Result<Self, String> {
         let mut by_name = HashMap::new();
         for source in sources {
-            let text = compose(source.name, &mend(source.name, source.text))?;
+            let text = mend(source.name, &compose(source.name, source.text)?);
             let sha = sha1_hex(text.as_bytes());
             by_name.insert(source.name, Composed { text, sha });
         }

@@ -1,6 +1,7 @@
 //! Every URL, and nothing else.
 
 mod coupons;
+mod rewards;
 
 use axum::Router;
 use axum::middleware;
@@ -29,6 +30,7 @@ pub fn api() -> Api {
     let api = menus_api(api);
     let api = orders_api(api);
     let api = coupons::api(api);
+    let api = rewards::api(api);
     operations_api(api)
 }
 

@@ -23,7 +23,7 @@ use crate::journal::writer::{Writer, ack_channel};
 use crate::journal::{ack, lease};
 use crate::redis::Shard;
 use crate::sabotage::Defence;
-use crate::{coupons, metrics, payments, queue, ranking, seats, wallet};
+use crate::{coupons, metrics, payments, queue, ranking, rewards, seats, wallet};
 
 /// Pause between two times that marks of who polled are carried to Redis.
 const MARKS_EVERY: Duration = Duration::from_millis(250);
@@ -309,18 +309,20 @@ async fn carry_marks(app: AppState) {
     }
 }
 
-/// Payments that nobody drives, transfers that were not closed, and people, for the metrics.
+/// Payments and requests that nobody drives, transfers that were not closed, and people, for the metrics.
 async fn recover(app: AppState, owned: lease::Owned) {
     let mut ticks = interval(RECOVER_EVERY);
-    let mut places = HashMap::new();
+    let (mut places, mut asked) = (HashMap::new(), HashMap::new());
     loop {
         ticks.tick().await;
         let shards: Vec<Shard> = owned.borrow().iter().copied().collect();
         for shard in &shards {
             let after = places.entry(*shard).or_default();
             let recovered = payments::recovery::recover(&app, *shard, after).await.map(drop);
+            let after = asked.entry(*shard).or_default();
+            let granted = rewards::recovery::recover(&app, *shard, after).await.map(drop);
             let cleaned = wallet::ops::clean(&app, *shard).await;
-            if let Err(error) = recovered.and(cleaned) {
+            if let Err(error) = recovered.and(granted).and(cleaned) {
                 tracing::debug!(%shard, %error, "recovering");
             }
         }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::ids::{ConcertId, PaymentId, Points, ReservationId, TransactionId, UserId};
+use crate::ids::{ConcertId, PaymentId, Points, ReservationId, RewardRequestId, TransactionId, UserId};
 use crate::journal::facts::events;
 
 events! {
@@ -16,6 +16,11 @@ events! {
         PointsReserved = "points.reserved" {
             transaction: TransactionId, user: UserId, amount: Points, balance: Points,
             payment: PaymentId, reservation: ReservationId, concert: ConcertId,
+        }
+        /// Points came in as a reward, for this request.
+        PointsRewarded = "points.rewarded" {
+            transaction: TransactionId, user: UserId, amount: Points, balance: Points,
+            request: RewardRequestId,
         }
         /// Points set aside went back, because the payment was refused.
         PointsRefunded = "points.refunded" {

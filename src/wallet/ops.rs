@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::audit::model::Act;
 use crate::error::Error;
 use crate::http::identity::Actor;
-use crate::ids::{PaymentId, Points, TransactionId, UserId};
+use crate::ids::{PaymentId, Points, RewardRequestId, TransactionId, UserId};
 use crate::journal::{Done, IdempotencyKey, Outcome, Request, Step, refusal};
 use crate::metrics;
 use crate::redis::{Shard, Space};
@@ -50,6 +50,19 @@ fn charged(done: &Done) -> Result<(Charged, bool), Error> {
         balance: fact.balance,
     };
     Ok((charged, done.replayed))
+}
+
+/// Adds a reward's points, or says for ever that the balance cannot hold them; once for a request, whoever
+/// asks, whenever.
+pub async fn reward(
+    app: &App,
+    request: RewardRequestId,
+    user: UserId,
+    amount: Points,
+    step: &Step,
+) -> Result<Done, Error> {
+    let script = |space: &Space| store::reward(space, request, user, amount, TransactionId::mint());
+    app.journal.step_again(app.journal.shards.of(user.uuid()), step, script).await?.done()
 }
 
 /// Step 1 of a payment: sets its points aside. The caller has the request's turn.

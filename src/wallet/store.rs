@@ -1,7 +1,9 @@
 //! A user's points in his shard.
 
 use super::model::SetAside;
-use crate::ids::{ConcertId, POINTS_MAX, PaymentId, Points, ReservationId, TransactionId, UserId};
+use crate::ids::{
+    ConcertId, POINTS_MAX, PaymentId, Points, ReservationId, RewardRequestId, TransactionId, UserId,
+};
 use crate::redis::{Key, Space, script};
 
 /// User → balance. One field a user of the shard.
@@ -38,6 +40,15 @@ script! {
         args { charges: String, balance_max: i64 }
     }
 
+    /// Adds a reward's points, or says that they cannot be held.
+    Reward = "wallet/reward" {
+        keys { balances, reserved }
+        args {
+            granted: RewardRequestId, user: UserId, amount: Points, transaction: TransactionId,
+            balance_max: i64,
+        }
+    }
+
     /// Sets points aside.
     Reserve = "wallet/reserve" {
         keys { balances, reserved, transfers, ages }
@@ -70,6 +81,18 @@ pub fn charge(space: &Space, user: UserId, amount: Points, transaction: Transact
         transaction,
         balance_max: POINTS_MAX,
     }
+}
+
+/// Adds a reward's points to a user, or says that they cannot be held.
+pub fn reward(
+    space: &Space,
+    granted: RewardRequestId,
+    user: UserId,
+    amount: Points,
+    transaction: TransactionId,
+) -> Reward {
+    let (balances, reserved) = (balances(space), reserved(space));
+    Reward { balances, reserved, granted, user, amount, transaction, balance_max: POINTS_MAX }
 }
 
 /// Adds points to many; `charges` is `user:amount:transaction` by commas.

@@ -30,6 +30,8 @@ struct Promise {
     bearer: bool,
     ticket: bool,
     needs_key: bool,
+    /// It tells its version, or where it is a change, asks for it.
+    versioned: bool,
     takes: Words,
     /// Members of the body by status; of a page's items where it is one.
     answers: BTreeMap<String, (bool, Words)>,
@@ -51,10 +53,15 @@ fn promised(line: &str) -> (String, Promise) {
     let pass = marks.contains('Q');
     let bearer = !matches!(who, "anyone" | "ticket");
     let ticket = who == "ticket" || pass;
-    let needs_key = marks.contains('K');
+    let (needs_key, versioned) = (marks.contains('K'), marks.contains('V'));
+    let changes = versioned && (route.starts_with("PUT") || route.starts_with("DELETE"));
     let implied = [
         (bearer, &["unauthenticated"][..]),
-        (matches!(who, "owner" | "operator" | "auditor" | "admin") || pass, &["forbidden"]),
+        (
+            matches!(who, "owner" | "operator" | "auditor" | "operator+auditor" | "admin") || pass,
+            &["forbidden"],
+        ),
+        (changes, &["version_required", "version_conflict"]),
         (!matches!(route, "GET /livez" | "GET /health" | "GET /readyz"), &["rate_limited"]),
         (ticket, &["queue_token_invalid", "queue_ticket_gone"]),
         (pass, &["queue_not_admitted"]),
@@ -73,6 +80,7 @@ fn promised(line: &str) -> (String, Promise) {
         bearer,
         ticket,
         needs_key,
+        versioned,
         takes: words(takes.split(',')),
         answers: answers.collect(),
         refuses: words(own.split(',').chain(implied)),
@@ -102,14 +110,18 @@ fn told(document: &Value, operation: &Value) -> Promise {
     let requires = |scheme: &str| {
         operation["security"].as_array().into_iter().flatten().any(|one| one.get(scheme).is_some())
     };
-    let mut parameters = operation["parameters"].as_array().into_iter().flatten();
-    let needs_key = parameters.any(|one| one["name"] == "Idempotency-Key" && one["required"] == true);
+    let needs = |header: &str| {
+        let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.any(|one| one["name"] == header && one["required"] == true)
+    };
+    let mut versioned = needs("If-Match");
     let (mut answers, mut refuses) = (BTreeMap::new(), Words::new());
     for (status, response) in operation["responses"].as_object().unwrap() {
         if let Some(codes) = response["x-codes"].as_array() {
             refuses.extend(words(codes.iter().map(|code| code.as_str().unwrap())));
             continue;
         }
+        versioned |= !response["headers"]["ETag"].is_null();
         let schema = resolved(document, &response["content"]["application/json"]["schema"]);
         let paged = schema["properties"].get("nextCursor").is_some();
         let shape = if paged { &schema["properties"]["items"]["items"] } else { schema };
@@ -120,7 +132,8 @@ fn told(document: &Value, operation: &Value) -> Promise {
         who: operation["x-who"].as_str().unwrap().to_owned(),
         bearer: requires("bearer"),
         ticket: requires("queueToken"),
-        needs_key,
+        needs_key: needs("Idempotency-Key"),
+        versioned,
         takes: members(document, &operation["requestBody"]["content"]["application/json"]["schema"]),
         answers,
         refuses,

@@ -7,7 +7,7 @@ use onrush::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, TestApp, User, day, document, good_body, key, with_app};
+use crate::harness::{Answer, Client, TestApp, User, day, document, event, good_body, key, with_app};
 
 /// Each route, and what becomes of nobody, the user whose thing it is, another user, OPERATOR, AUDITOR and
 /// ADMIN: `y` he may, `1` is 401, `3` is 403, `4` is 404. The contract says so in words; this is its table.
@@ -71,6 +71,23 @@ const MATRIX: &[(&str, &str)] = &[
     ("DELETE /v1/coupons/{code}/use", "1 y 4 y 4 y"),
     ("PUT /v1/coupons/{code}/assign", "1 3 3 y 3 y"),
     ("DELETE /v1/coupons/{code}", "1 3 3 y 3 y"),
+    ("POST /v1/rewards", "1 3 3 y 3 y"),
+    ("GET /v1/rewards", "1 3 3 y y y"),
+    ("GET /v1/rewards/{rewardId}", "1 3 3 y y y"),
+    ("PUT /v1/rewards/{rewardId}", "1 3 3 y 3 y"),
+    ("DELETE /v1/rewards/{rewardId}", "1 3 3 y 3 y"),
+    ("POST /v1/events", "1 3 3 y 3 y"),
+    ("GET /v1/events", "1 3 3 y y y"),
+    ("GET /v1/events/open", "1 y y y y y"),
+    ("GET /v1/events/{eventId}", "1 3 3 y y y"),
+    ("PUT /v1/events/{eventId}", "1 3 3 y 3 y"),
+    ("DELETE /v1/events/{eventId}", "1 3 3 y 3 y"),
+    ("POST /v1/reward-requests", "1 y y y y y"),
+    ("GET /v1/reward-requests/mine", "1 y y y y y"),
+    ("GET /v1/reward-requests", "1 3 3 y y y"),
+    ("GET /v1/reward-requests/{requestId}", "1 3 3 y y y"),
+    ("PUT /v1/reward-requests/{requestId}/approve", "1 3 3 y 3 y"),
+    ("PUT /v1/reward-requests/{requestId}/reject", "1 3 3 y 3 y"),
     ("GET /livez", "y y y y y y"),
     ("GET /readyz", "y y y y y y"),
     ("GET /health", "y y y y y y"),
@@ -101,6 +118,10 @@ struct World {
     coupon: String,
     batch: String,
     import: String,
+    reward: String,
+    event: String,
+    /// The owner's, for an operator to decide.
+    request: String,
     seats: std::ops::RangeFrom<u32>,
 }
 
@@ -118,6 +139,7 @@ impl World {
         let (batch, coupon) = (batch.expect(202).text_of("batchId"), nothing());
         let import = client.import(&operator, &campaign, "code\nABCD1234\n").await.text_of("importId");
         let (app, seats) = (app.clone(), (1..));
+        let (reward, event, request) = (nothing(), nothing(), nothing());
         let mut world = Self {
             app,
             client,
@@ -132,6 +154,9 @@ impl World {
             coupon,
             batch,
             import,
+            reward,
+            event,
+            request,
             seats,
         };
         world.renew().await;
@@ -153,13 +178,18 @@ impl World {
         self.new_menu().await;
         let order = self.client.post_as(&self.owner, "/v1/orders", self.body("/v1/orders")).await;
         self.order = order.expect(201).text_of("orderId");
+        let asked = self.client.ask(&self.owner, &self.event, &self.reward).await;
+        self.request = asked.expect(201).text_of("requestId");
         self.coupon = self.client.claim(&self.owner, &self.campaign).await.expect(201).text_of("code");
     }
 
-    /// A menu to be removed.
+    /// A menu, a reward and an event to be removed.
     async fn new_menu(&mut self) {
         let operator = self.app.operator().await;
         self.menu = self.client.menu(&operator, "m", 1).await;
+        let reward = json!({"type": "ITEM", "amount": null});
+        self.reward = self.client.reward(&operator, 1_000, reward).await;
+        self.event = self.client.event(&operator, &self.reward, json!({"approval": "MANUAL"})).await;
     }
 
     async fn actors(&self) -> [Option<User>; 6] {
@@ -175,7 +205,8 @@ impl World {
         let path = path.replace("{campaignId}", &self.campaign).replace("{batchId}", &self.batch);
         let path = path.replace("{importId}", &self.import);
         let path = path.replace("{queueId}", &self.concert).replace("{concertId}", &self.concert);
-        let path = path.replace("{menuId}", &self.menu);
+        let path = path.replace("{menuId}", &self.menu).replace("{rewardId}", &self.reward);
+        let path = path.replace("{eventId}", &self.event).replace("{requestId}", &self.request);
         let path = path.replace("{reservationId}", &self.reservation).replace("{paymentId}", &self.payment);
         let path = path.replace("{orderId}", &self.order);
         if path.ends_with("/seats") { format!("{path}?date={}", day(1)) } else { path }
@@ -186,6 +217,8 @@ impl World {
             "/v1/reservations" => {
                 json!({"concertId": self.concert, "date": day(1), "seatNumber": fastrand::u32(951..1_000)})
             }
+            "/v1/events" | "/v1/events/{eventId}" => event(&self.reward),
+            "/v1/reward-requests" => json!({"eventId": self.event, "rewardId": self.reward}),
             "/v1/payments" => json!({"reservationId": self.reservation}),
             "/v1/orders" => json!({"items": [{"menuId": self.menu, "quantity": 1}]}),
             "/v1/users/{userId}/role" => json!({"role": "USER"}),
@@ -210,6 +243,9 @@ impl World {
         }
         if operation["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "Idempotency-Key") {
             request = request.header("Idempotency-Key", key());
+        }
+        if operation["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "If-Match") {
+            request = request.header("If-Match", "*");
         }
         let Some(who) = who else { return self.client.send(request).await };
         let security = operation["security"].as_array().unwrap();

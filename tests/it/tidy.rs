@@ -111,8 +111,8 @@ fn imports_point_one_way() {
         (&["routes.rs"], &["::store", "sqlx::"]),
     ];
     const FEATURES: &[&str] = &[
-        "accounts", "audit", "concerts", "delivery", "menus", "orders", "payments", "queue", "ranking",
-        "seats", "wallet",
+        "accounts", "audit", "concerts", "coupons", "delivery", "events", "menus", "orders", "payments",
+        "queue", "ranking", "rewards", "seats", "wallet",
     ];
     let mut broken = Vec::new();
     for (name, text) in files("src", &["rs"]) {

@@ -1,6 +1,6 @@
 //! What Postgres remembers of campaigns and claims.
 
-pub mod adopt;
+mod adopt;
 pub mod books;
 pub mod bulk;
 pub mod coupon;
@@ -8,6 +8,8 @@ pub mod expiring;
 pub mod imports;
 pub mod keys;
 pub mod life;
+
+pub use adopt::adopt;
 
 use std::collections::BTreeMap;
 

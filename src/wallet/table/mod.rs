@@ -62,6 +62,11 @@ impl Changes {
                 let row = (fact.transaction, fact.user, TransactionType::Charge, fact.balance, None);
                 self.change(entry, signed, row);
             }
+            WalletEvent::PointsRewarded(fact) => {
+                let reference = Some(fact.request.uuid());
+                let row = (fact.transaction, fact.user, TransactionType::Reward, fact.balance, reference);
+                self.change(entry, fact.amount.get(), row);
+            }
             WalletEvent::PointsReserved(fact) => {
                 let reference = Some(fact.payment.uuid());
                 let row = (fact.transaction, fact.user, TransactionType::Payment, fact.balance, reference);

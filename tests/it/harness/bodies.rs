@@ -4,6 +4,14 @@ use serde_json::{Value, json};
 
 use super::day;
 
+/// An event that runs and gives this reward out, to everybody and at once.
+pub fn event(reward: &str) -> Value {
+    json!({
+        "name": "e", "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2099-01-01T00:00:00Z", "active": true,
+        "rewardIds": [reward], "condition": {"type": "NONE"}, "approval": "AUTO", "recurrence": "ONCE",
+    })
+}
+
 /// A body that the schema accepts.
 pub fn good_body(path: &str) -> Value {
     let settings = json!({"admitPerSecond": 1, "maxActive": 1, "activeSeconds": 1});
@@ -25,6 +33,12 @@ pub fn good_body(path: &str) -> Value {
         "/v1/coupon-campaigns/{campaignId}/batches" => json!({"count": 1}),
         "/v1/coupons" => json!({"count": 1, "expiresAt": "2099-01-01T00:00:00Z"}),
         "/v1/coupons/{code}/assign" => json!({"userId": uuid::Uuid::nil()}),
+        "/v1/rewards" | "/v1/rewards/{rewardId}" => {
+            json!({"name": "r", "type": "POINTS", "amount": 1, "stock": 1_000})
+        }
+        "/v1/events" | "/v1/events/{eventId}" => event(&uuid::Uuid::nil().to_string()),
+        "/v1/reward-requests" => json!({"eventId": uuid::Uuid::nil(), "rewardId": uuid::Uuid::nil()}),
+        "/v1/reward-requests/{requestId}/reject" => json!({"reason": "no"}),
         "/health" => json!({"inRotation": true}),
         other => panic!("no good body is known for {other}"),
     }

@@ -182,6 +182,12 @@ impl Client {
         whole(request.header("Idempotency-Key", key).json(&body)).await
     }
 
+    /// A PUT without a body; `None` when the connection broke.
+    pub async fn try_put(&self, user: &User, path: &str, key: &str) -> Option<(u16, String)> {
+        let request = self.request(Method::PUT, path).bearer_auth(&user.token);
+        whole(request.header("Idempotency-Key", key)).await
+    }
+
     /// A poll; `None` when the connection broke.
     pub async fn try_poll(&self, queue: &str, token: &str) -> Option<(u16, String)> {
         let path = format!("/v1/queues/{queue}/tickets/me");
@@ -299,7 +305,7 @@ async fn whole(request: RequestBuilder) -> Option<(u16, String)> {
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }
 
-fn merge(body: &mut Value, over: Value) {
+pub(super) fn merge(body: &mut Value, over: Value) {
     for (member, value) in over.as_object().cloned().unwrap_or_default() {
         body[member] = value;
     }

@@ -8,13 +8,15 @@ mod events;
 mod program;
 mod raw;
 pub mod receiver;
+mod rewards;
 pub mod secrets;
 mod servers;
 
 pub use app::{Build, TestApp, with_app, with_apps};
-pub use bodies::good_body;
+pub use bodies::{event, good_body};
 pub use client::{Answer, Client, User, document};
 pub use program::{Program, onrush, settings as program_settings};
+pub use rewards::by_status;
 pub use servers::{database_url_of, servers};
 
 use std::future::Future;

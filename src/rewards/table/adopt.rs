@@ -1,0 +1,232 @@
+//! What Redis knows of rewards, where Postgres was restored from an older backup.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Row};
+
+use super::Changes;
+use super::changes::{Said, create};
+use crate::clock::from_millis;
+use crate::error::Error;
+use crate::ids::{CampaignId, RewardId, RewardRequestId};
+use crate::journal::adopt::Kept;
+use crate::journal::entry::Entry;
+use crate::journal::facts::{Fact, Text};
+use crate::rewards::event::{RewardCreated, RewardEvent, RewardRequested};
+
+/// A request as Redis has it.
+struct Marked {
+    request: RewardRequestId,
+    state: &'static str,
+    fact: RewardRequested,
+}
+
+/// Takes over rewards, and who asked for them. A reward that the backup does not know, and that was not made
+/// `lately`, has lost its name; its id stands for it. Of a request that it does not know, how the condition
+/// was met is lost, and why it was rejected; it was made now.
+pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry]) -> Result<(), Error> {
+    let at = from_millis(kept.now_ms);
+    let names: BTreeMap<RewardId, Text> =
+        all::<RewardCreated>(lately)?.into_iter().map(|made| (made.reward, made.name)).collect();
+    let asked: BTreeMap<RewardRequestId, RewardRequested> =
+        all::<RewardRequested>(lately)?.into_iter().map(|fact| (fact.request, fact)).collect();
+    let marks: BTreeMap<RewardId, _> = kept.hashes("rewards", "marks").into_iter().collect();
+    let open: BTreeMap<RewardId, BTreeMap<String, String>> =
+        kept.hashes("rewards", "open").into_iter().collect();
+    for (reward, fields) in kept.hashes::<RewardId>("rewards", "reward") {
+        let made = read_reward(reward, &fields, names.get(&reward))?;
+        adopt_reward(pg, kept, at, &made, &fields).await?;
+        let open = open.get(&reward);
+        let mut marked = Vec::new();
+        for (mark, value) in marks.get(&reward).into_iter().flatten() {
+            marked.push(read_mark(&made, mark, value, open, &asked)?);
+        }
+        adopt_requests(pg, kept, at, marked).await?;
+    }
+    adopt_said(pg, lately).await
+}
+
+fn all<F: Fact>(lately: &[Entry]) -> Result<Vec<F>, Error> {
+    let found = lately.iter().filter_map(|entry| entry.facts.find::<F>().transpose());
+    found.collect::<Result<_, _>>().map_err(Error::internal)
+}
+
+fn bad(what: &str) -> Error {
+    Error::internal(format_args!("redis holds of rewards what cannot be read: {what:?}"))
+}
+
+fn read_reward(
+    reward: RewardId,
+    fields: &BTreeMap<String, String>,
+    name: Option<&Text>,
+) -> Result<RewardCreated, Error> {
+    let text = |field: &str| fields.get(field).cloned().ok_or_else(|| bad(field));
+    Ok(RewardCreated {
+        reward,
+        name: name.cloned().unwrap_or_else(|| Text(reward.to_string())),
+        kind: Text(text("type")?),
+        amount: text("amount")?.parse().ok(),
+        campaign: text("campaign")?.parse::<CampaignId>().ok(),
+        stock: text("stock")?.parse().map_err(|_| bad("stock"))?,
+    })
+}
+
+/// How it is; what it is called stays, where the backup knows that.
+async fn adopt_reward(
+    pg: &mut PgConnection,
+    kept: &Kept,
+    at: DateTime<Utc>,
+    made: &RewardCreated,
+    fields: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let row = sqlx::query("select exists (select from rewards where reward_id = $1)").bind(made.reward);
+    if !row.fetch_one(&mut *pg).await?.try_get::<bool, _>(0)? {
+        create(pg, kept.space.shard, at, made).await?;
+    }
+    let number = |field: &str| fields.get(field).and_then(|text| text.parse::<i64>().ok());
+    sqlx::query(
+        "update rewards set version = $2, type = $3, amount = $4, campaign_id = $5, stock = $6, taken = $7,
+             deleted_at = case when $8 then coalesce(deleted_at, $9) end
+         where reward_id = $1",
+    )
+    .bind(made.reward)
+    .bind(number("version").ok_or_else(|| bad("version"))?)
+    .bind(&made.kind.0)
+    .bind(made.amount)
+    .bind(made.campaign)
+    .bind(made.stock)
+    .bind(number("taken").ok_or_else(|| bad("taken"))?)
+    .bind(fields.get("state").is_some_and(|state| state == "deleted"))
+    .bind(at)
+    .execute(pg)
+    .await?;
+    Ok(())
+}
+
+/// `event|user|period` and `state:request`, with what the open record or the entry says beside.
+fn read_mark(
+    reward: &RewardCreated,
+    mark: &str,
+    value: &str,
+    open: Option<&BTreeMap<String, String>>,
+    asked: &BTreeMap<RewardRequestId, RewardRequested>,
+) -> Result<Marked, Error> {
+    let (letter, id) = value.split_once(':').ok_or_else(|| bad(value))?;
+    let request: RewardRequestId = id.parse().map_err(|_| bad(value))?;
+    let state = match letter {
+        "P" => "PENDING",
+        "A" => "GRANTING",
+        "G" => "GRANTED",
+        "R" => "REJECTED",
+        _ => return Err(bad(value)),
+    };
+    let [event, user, period] = mark.split('|').collect::<Vec<_>>()[..] else { return Err(bad(mark)) };
+    let mut fact = match asked.get(&request) {
+        Some(fact) => fact.clone(),
+        None => RewardRequested {
+            request,
+            reward: reward.reward,
+            event: event.parse().map_err(|_| bad(mark))?,
+            event_version: 0,
+            user: user.parse().map_err(|_| bad(mark))?,
+            period: Text(period.to_owned()),
+            auto: 1,
+            kind: reward.kind.clone(),
+            amount: reward.amount,
+            campaign: reward.campaign,
+            evidence: Text("{}".into()),
+        },
+    };
+    // The reward may have changed since.
+    if let Some(record) = open.and_then(|open| open.get(id)) {
+        let [.., kind, amount, campaign] = record.split('|').collect::<Vec<_>>()[..] else {
+            return Err(bad(record));
+        };
+        fact.kind = Text(kind.to_owned());
+        (fact.amount, fact.campaign) = (amount.parse().ok(), campaign.parse().ok());
+    }
+    Ok(Marked { request, state, fact })
+}
+
+/// Requests that the backup lacks are added, and all stand as Redis says. What was granted meanwhile was
+/// granted: points and coupons are taken over by their own features.
+async fn adopt_requests(
+    pg: &mut PgConnection,
+    kept: &Kept,
+    at: DateTime<Utc>,
+    marked: Vec<Marked>,
+) -> Result<(), Error> {
+    let ids: Vec<RewardRequestId> = marked.iter().map(|one| one.request).collect();
+    let states: Vec<&str> = marked.iter().map(|one| one.state).collect();
+    let rows = sqlx::query("select request_id from reward_requests where request_id = any($1)").bind(&ids);
+    let rows = rows.fetch_all(&mut *pg).await?;
+    let known = rows.iter().map(|row| row.try_get(0)).collect::<Result<BTreeSet<RewardRequestId>, _>>()?;
+    let mut changes = Changes::default();
+    changes.are_adopted = true;
+    for one in &marked {
+        if !known.contains(&one.request) {
+            changes.requested.push((kept.space.shard, at, one.fact.clone()));
+        }
+    }
+    changes.apply(pg).await?;
+    sqlx::query(
+        "update reward_requests q set state = m.state, is_adopted = true,
+             decided_at = case when m.state in ('GRANTED', 'REJECTED') then $3 end,
+             reason = case when m.state = 'REJECTED' then 'unknown' end
+         from unnest($1::uuid[], $2::text[]) as m(request_id, state)
+         where q.request_id = m.request_id and q.state <> m.state",
+    )
+    .bind(&ids)
+    .bind(states)
+    .bind(at)
+    .execute(&mut *pg)
+    .await?;
+    adopt_grants(pg, kept, at, &marked).await
+}
+
+/// What is granted was said, in whichever shard.
+async fn adopt_grants(
+    pg: &mut PgConnection,
+    kept: &Kept,
+    at: DateTime<Utc>,
+    marked: &[Marked],
+) -> Result<(), Error> {
+    let granted = marked.iter().filter(|one| one.state == "GRANTED" && one.fact.kind.0 != "ITEM");
+    let said = granted.map(|one| Said {
+        request: one.request,
+        shard: kept.space.shard,
+        user: one.fact.user,
+        reason: None,
+        campaign: None,
+        number: None,
+        at,
+    });
+    add_said(pg, said.collect()).await
+}
+
+/// What this shard has said lately, of requests that may be on their way.
+async fn adopt_said(pg: &mut PgConnection, lately: &[Entry]) -> Result<(), Error> {
+    let mut changes = Changes::default();
+    for entry in lately {
+        if let Some(fact) = entry.facts.find().map_err(Error::internal)? {
+            changes.fold(entry, RewardEvent::GrantMade(fact));
+        }
+        if let Some(fact) = entry.facts.find().map_err(Error::internal)? {
+            changes.fold(entry, RewardEvent::GrantRefused(fact));
+        }
+    }
+    add_said(pg, changes.said).await
+}
+
+/// What is not known to be said.
+async fn add_said(pg: &mut PgConnection, mut said: Vec<Said>) -> Result<(), Error> {
+    let ids: Vec<RewardRequestId> = said.iter().map(|one| one.request).collect();
+    let rows = sqlx::query("select request_id from reward_grants where request_id = any($1)").bind(ids);
+    let rows = rows.fetch_all(&mut *pg).await?;
+    let known = rows.iter().map(|row| row.try_get(0)).collect::<Result<BTreeSet<RewardRequestId>, _>>()?;
+    said.retain(|one| !known.contains(&one.request));
+    let mut changes = Changes::default();
+    changes.said = said;
+    changes.apply(pg).await
+}
