@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Loads a fresh server on free ports with purchases (k6/purchase.js), with orders (k6/order.js) and with a
-# crowd that claims coupons (k6/coupon.js), in turn, and proves that the books agree.
-# The profile is `smoke` (12, 8 and 4 s) or `rate` (60, 60 and 20 s). ONRUSH names a binary to use instead of
-# a release build.
+# Loads a fresh server on free ports with purchases (k6/purchase.js), with orders (k6/order.js), with a crowd
+# that claims coupons (k6/coupon.js) and one that asks for rewards (k6/reward.js), in turn, and proves that
+# the books agree. The profile is `smoke` (12, 8, 4 and 4 s) or `rate` (60, 60, 20 and 20 s). ONRUSH names a
+# binary to use instead of a release build.
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 profile=${1:-smoke}
@@ -44,6 +44,7 @@ say "making $count users, and $crowd without points"
 load purchase "$data/users.csv"
 load order "$data/users.csv"
 load coupon "$data/crowd.csv"
+load reward "$data/crowd.csv"
 
 say "the books"
 "$ONRUSH" verify --data-dir "$data/demo"

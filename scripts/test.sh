@@ -45,7 +45,8 @@ fi
 "$onrush" with-servers --data-dir "$work/servers" -- "${suite[@]}"
 say "a part of the suite on a Redis Cluster"
 "$onrush" with-servers --cluster --data-dir "$work/cluster" -- \
-    "${some[@]}" payments:: loss:: instances:: queue:: coupons:: coupon_kills::
+    "${some[@]}" payments:: loss:: instances:: queue:: coupons:: coupon_kills:: rewards:: reward_races:: \
+    reward_kills::
 say "torture, 40 faults, and two controls"
 TORTURE_FAULTS=29 TORTURE_CLUSTER_FAULTS=7 TORTURE_SENTINEL_FAULTS=4 "${aloud[@]}" \
     torture::faults torture::without_postgres \
@@ -72,6 +73,8 @@ if [ $long = yes ]; then
     say "a minute without Postgres; every control"
     TORTURE_AWAY_SECONDS=60 "${aloud[@]}" torture::without torture::control
     ONRUSH="$onrush" scripts/fuzz.sh 200
+    say "rewards, 50 deaths at each point between a request and its end"
+    REWARD_DEATHS=50 "$onrush" with-servers --data-dir "$work/servers" -- "${some[@]}" reward_kills::dying
     say "ten million coupons"
     COUPON_ROWS=10000000 "$onrush" with-servers --data-dir "$work/growth" -- "${aloud[@]}" coupon_storage::
     say "delivery to Kafka, on librdkafka's mock cluster"

@@ -18,10 +18,10 @@
 //! remembers. None does another's work. To add a feature, copy `seats`.
 //!
 //! **Shards.** What must be decided together lives in one shard: a concert with its queue, seats and holds;
-//! a user with his points, his orders and what they count in the ranking; a coupon campaign with its claims.
-//! The shard is the hash tag of each of its keys and the epoch stands in the name (`onrush:{s07}:5:journal`),
-//! so one script touches one slot of a cluster, and a write of an older epoch lands on keys that nobody
-//! reads.
+//! a user with his points, his orders and what they count in the ranking; a coupon campaign with its claims;
+//! a reward with its stock and who asked for it. The shard is the hash tag of each of its keys and the epoch
+//! stands in the name (`onrush:{s07}:5:journal`), so one script touches one slot of a cluster, and a write of
+//! an older epoch lands on keys that nobody reads.
 //!
 //! **Scripts** say in their header what they are called with, what they return and which facts they journal;
 //! `contract` compares that with this crate. After the checks the journal entry is the first of all writes
@@ -148,6 +148,32 @@
 //!     O-->>C: 200 USED
 //! ```
 //!
+//! # Asking for a reward
+//!
+//! ```mermaid
+//! sequenceDiagram
+//!     participant C as Client
+//!     participant O as Onrush
+//!     participant R as Redis (reward's shard)
+//!     participant T as Redis (user's or campaign's shard)
+//!     participant P as Postgres
+//!     C->>O: POST /v1/reward-requests (Idempotency-Key)
+//!     O->>P: the event, and how far the user is in its window
+//!     O->>R: 1 rewards/request: stock, and once a user, event and period
+//!     R->>P: durable
+//!     alt the event asks for an operator's leave
+//!         O-->>C: 201 PENDING
+//!         Note over O,R: PUT …/approve: rewards/approve, then on as below; …/reject: rewards/settle
+//!     else
+//!         O->>T: 2 wallet/reward or coupons/grant: given, or why not; said once for a request
+//!         T->>P: durable
+//!         O->>R: 3 rewards/settle: granted, or rejected and the stock goes back
+//!         R->>P: durable
+//!         O-->>C: 201 GRANTED or REJECTED
+//!     end
+//!     Note over O,T: recovery takes the next step of a request that nobody drives; none is taken twice
+//! ```
+//!
 //! # Loss
 //!
 //! Each shard's keeper compares Redis with the cursor each 100 ms. When Redis is another one, was emptied,
@@ -176,7 +202,7 @@
 //! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |
 //! | `accounts` `wallet` `queue` `concerts` `seats` `payments` `coupons` | features |
-//! | `menus` `orders` `ranking` | features |
+//! | `menus` `orders` `ranking` `events` `rewards` | features |
 //! | `delivery` | an outbox, relays and sinks: what happened is told to other systems |
 //! | `operations` | what operators, load balancers and Prometheus ask |
 //! | [`sabotage`] | what negative controls take out; empty in a plain build |

@@ -55,4 +55,13 @@ export const claim = (bearer, id) =>
   send('claim', 'POST', `/v1/coupon-campaigns/${id}/claims`, { bearer, key: uuidv4() });
 export const coupon = (bearer, code) => send('coupon', 'GET', `/v1/coupons/${code}`, { bearer });
 export const useCoupon = (bearer, code) => send('use', 'PUT', `/v1/coupons/${code}/use`, { bearer });
+export const createReward = (bearer, body) => send('reward', 'POST', '/v1/rewards', { bearer, body });
+export const reward = (bearer, id) => send('reward_read', 'GET', `/v1/rewards/${id}`, { bearer });
+export const createEvent = (bearer, body) => send('event', 'POST', '/v1/events', { bearer, body });
+export const openEvents = (bearer) => send('events', 'GET', '/v1/events/open?limit=5', { bearer });
+export const askReward = (bearer, eventId, rewardId) =>
+  send('ask', 'POST', '/v1/reward-requests', { bearer, body: { eventId, rewardId }, key: uuidv4() });
+export const requests = (bearer, event) =>
+  send('requests', 'GET', `/v1/reward-requests?eventId=${event}&limit=1`, { bearer });
+export const points = (bearer, userId) => send('points', 'GET', `/v1/users/${userId}/points`, { bearer });
 export const live = () => send('livez', 'GET', '/livez');

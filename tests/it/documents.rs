@@ -54,7 +54,7 @@ fn the_table_of_routes_is_the_routers() {
                 "user" => "bearer".to_owned(),
                 "owner" => "bearer of that user, or ADMIN".to_owned(),
                 "admin" => "ADMIN".to_owned(),
-                role => format!("{}, ADMIN", role.to_uppercase()),
+                role => format!("{}, ADMIN", role.to_uppercase().replace('+', ", ")),
             };
             let header = |name: &str| {
                 operation["parameters"]
@@ -67,6 +67,7 @@ fn the_table_of_routes_is_the_routers() {
                 (requires("bearer"), bearer.as_str()),
                 (requires("queueToken"), "Queue-Token"),
                 (header("Idempotency-Key"), "Idempotency-Key"),
+                (header("If-Match"), "If-Match"),
             ];
             let needs: Vec<&str> =
                 needs.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect();

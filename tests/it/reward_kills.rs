@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Build, Client, Program, TestApp, User, eventually, free_port, key, program_settings, setting, with_apps,
-    within,
+    Build, Client, Program, TestApp, User, eventually, free_port, key, onrush, program_settings, setting,
+    with_apps, within,
 };
 
 /// Where the program dies: a script of the way has answered, or what it did is durable.
@@ -288,4 +288,66 @@ async fn after_a_loss_requests_go_on_where_they_were() {
         assert_eq!(client.balance(&users[1]).await, 10);
     })
     .await;
+}
+
+/// What was asked, granted and rejected after the backup is so again, and is granted to nobody twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_who_believes_redis_keeps_rewards_and_requests() {
+    let app = TestApp::start(Build::default()).await;
+    let (client, operator, users) = (app.client(), app.operator().await, app.users(5, 0).await);
+    let campaign = client.campaign(&operator, 9, json!({})).await;
+    let points = client.reward(&operator, 5, json!({})).await;
+    let coupon = json!({"type": "COUPON", "amount": null, "campaignId": campaign});
+    let coupon = client.reward(&operator, 5, coupon).await;
+    let event = client.event(&operator, &points, json!({"rewardIds": [points, coupon]})).await;
+    let manual = client.event(&operator, &points, json!({"approval": "MANUAL"})).await;
+    client.ask(&users[0], &event, &points).await.expect(201);
+    let waits = client.ask(&users[1], &manual, &points).await.expect(201).text_of("requestId");
+    app.settled().await;
+    crate::backup::copy(&app, false).await;
+    assert!(onrush(&app, &["rebuild"]).0);
+    app.ready().await;
+    let body = |reward: &str| json!({"eventId": event, "rewardId": reward});
+    let mut later = Vec::new();
+    for reward in [&points, &coupon] {
+        later.push(
+            client.post_with_key(&users[2], "/v1/reward-requests", body(reward), reward).await.expect(201),
+        );
+    }
+    client.decide(&operator, &waits, "approve", Value::Null).await.expect(200);
+    let rejected = client.ask(&users[3], &manual, &points).await.expect(201).text_of("requestId");
+    client.decide(&operator, &rejected, "reject", json!({"reason": "no"})).await.expect(200);
+    let undecided = client.ask(&users[4], &manual, &points).await.expect(201).text_of("requestId");
+    let new = client.reward(&operator, 1, json!({"name": "new"})).await;
+    app.settled().await;
+    let app = app.stop_instances().await;
+    crate::backup::copy(&app, true).await;
+    let app = app.start_unready().await;
+    eventually("the shards are fenced", || async {
+        app.count("select count(*) from journal_cursor where state = 'fenced'").await > 0
+    })
+    .await;
+    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
+    assert!(success, "{told}");
+    app.ready().await;
+    let client = app.client();
+    for (reward, told) in [&points, &coupon].into_iter().zip(&later) {
+        let again =
+            client.post_with_key(&users[2], "/v1/reward-requests", body(reward), reward).await.expect(201);
+        assert_eq!((again.header("idempotency-replayed"), &again.body), ("true", &told.body));
+        client.ask(&users[2], &event, reward).await.refused(409, "reward_already_requested");
+    }
+    for (request, status) in [(&waits, "GRANTED"), (&rejected, "REJECTED"), (&undecided, "PENDING")] {
+        let told = client.get_as(&operator, &format!("/v1/reward-requests/{request}")).await.expect(200);
+        assert_eq!(told.text_of("status"), status);
+        assert_eq!(told.body["reason"] == "no", status == "REJECTED");
+    }
+    let balances = [client.balance(&users[1]).await, client.balance(&users[2]).await];
+    assert_eq!(balances, [10, 10]);
+    client.decide(&operator, &undecided, "approve", Value::Null).await.expect(200);
+    let told = client.get_as(&operator, &format!("/v1/rewards/{points}")).await.expect(200);
+    assert_eq!(told.int_of("remaining"), 1);
+    let told = client.get_as(&operator, &format!("/v1/rewards/{new}")).await.expect(200);
+    assert_eq!(told.text_of("name"), "new");
+    app.finish().await;
 }

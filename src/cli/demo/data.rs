@@ -11,12 +11,17 @@ use crate::app::AppState;
 use crate::cli::target::DemoUser;
 use crate::concerts::model::{CreateConcert, CreateShow};
 use crate::error::Error;
+use crate::events;
+use crate::events::condition::Condition;
+use crate::events::model::{Approval, EventBody, Recurrence};
 use crate::http::identity::Actor;
 use crate::ids::{MenuId, Points, UserId};
 use crate::journal::IdempotencyKey;
 use crate::menus;
 use crate::menus::model::Menu;
 use crate::queue::model::{CreateQueue, QueueSettings};
+use crate::rewards;
+use crate::rewards::model::{Kind, RewardBody};
 use crate::wallet::model::ChargeRequest;
 use crate::{concerts, queue, wallet};
 
@@ -63,6 +68,7 @@ pub async fn load(app: &AppState, known: Vec<DemoUser>) -> anyhow::Result<Vec<De
         max_waiting: None,
     };
     queue::ops::create(app, &operator, &body, Some(key("demo-queue")?)).await?;
+    event(app, &operator).await?;
     menus(&app.pool).await?;
     app.board.changed(&app.pool).await;
     Ok(users)
@@ -130,6 +136,33 @@ async fn concert(app: &AppState, operator: &Actor, title: &str, price: i64) -> a
         if !there {
             added?;
         }
+    }
+    Ok(())
+}
+
+/// An event that gives points for a first order.
+async fn event(app: &AppState, operator: &Actor) -> anyhow::Result<()> {
+    let body = RewardBody {
+        name: "1 000 points".into(),
+        kind: Kind::Points,
+        amount: Some(1_000),
+        campaign_id: None,
+        stock: 1_000,
+    };
+    let (reward, _) = rewards::ops::create(app, operator, &body, Some(key("demo-reward")?)).await?;
+    let (starts_at, ends_at) = (app.clock.now(), app.clock.now().checked_add_days(Days::new(30)));
+    let body = EventBody {
+        name: "First order".into(),
+        starts_at,
+        ends_at: ends_at.ok_or_else(|| anyhow::anyhow!("the calendar ends"))?,
+        active: true,
+        reward_ids: vec![reward.reward_id],
+        condition: Condition::OrderCount { count: 1 },
+        approval: Approval::Auto,
+        recurrence: Recurrence::Once,
+    };
+    if !events::table::gives(&app.pool, reward.reward_id, starts_at).await? {
+        events::ops::create(app, operator, body, None).await?;
     }
     Ok(())
 }

@@ -13,34 +13,43 @@ use crate::ids::{CampaignId, RewardId, RewardRequestId};
 use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::facts::{Fact, Text};
-use crate::rewards::event::{RewardCreated, RewardEvent, RewardRequested};
+use crate::rewards::event::{RewardCreated, RewardEvent, RewardRejected, RewardRequested};
 
 /// A request as Redis has it.
 struct Marked {
     request: RewardRequestId,
     state: &'static str,
     fact: RewardRequested,
+    reason: Option<String>,
+}
+
+/// What entries of the last quarter of an hour say beside.
+struct Lately {
+    names: BTreeMap<RewardId, Text>,
+    asked: BTreeMap<RewardRequestId, RewardRequested>,
+    reasons: BTreeMap<RewardRequestId, Text>,
 }
 
 /// Takes over rewards, and who asked for them. A reward that the backup does not know, and that was not made
-/// `lately`, has lost its name; its id stands for it. Of a request that it does not know, how the condition
-/// was met is lost, and why it was rejected; it was made now.
+/// `lately`, has lost its name; its id stands for it. Of a request that it does not know, and that is older,
+/// how the condition was met is lost, and why it was rejected; it was made now.
 pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry]) -> Result<(), Error> {
     let at = from_millis(kept.now_ms);
-    let names: BTreeMap<RewardId, Text> =
-        all::<RewardCreated>(lately)?.into_iter().map(|made| (made.reward, made.name)).collect();
-    let asked: BTreeMap<RewardRequestId, RewardRequested> =
-        all::<RewardRequested>(lately)?.into_iter().map(|fact| (fact.request, fact)).collect();
+    let said = Lately {
+        names: all::<RewardCreated>(lately)?.into_iter().map(|made| (made.reward, made.name)).collect(),
+        asked: all::<RewardRequested>(lately)?.into_iter().map(|fact| (fact.request, fact)).collect(),
+        reasons: all::<RewardRejected>(lately)?.into_iter().map(|fact| (fact.request, fact.reason)).collect(),
+    };
     let marks: BTreeMap<RewardId, _> = kept.hashes("rewards", "marks").into_iter().collect();
     let open: BTreeMap<RewardId, BTreeMap<String, String>> =
         kept.hashes("rewards", "open").into_iter().collect();
     for (reward, fields) in kept.hashes::<RewardId>("rewards", "reward") {
-        let made = read_reward(reward, &fields, names.get(&reward))?;
+        let made = read_reward(reward, &fields, said.names.get(&reward))?;
         adopt_reward(pg, kept, at, &made, &fields).await?;
         let open = open.get(&reward);
         let mut marked = Vec::new();
         for (mark, value) in marks.get(&reward).into_iter().flatten() {
-            marked.push(read_mark(&made, mark, value, open, &asked)?);
+            marked.push(read_mark(&made, mark, value, open, &said)?);
         }
         adopt_requests(pg, kept, at, marked).await?;
     }
@@ -110,7 +119,7 @@ fn read_mark(
     mark: &str,
     value: &str,
     open: Option<&BTreeMap<String, String>>,
-    asked: &BTreeMap<RewardRequestId, RewardRequested>,
+    said: &Lately,
 ) -> Result<Marked, Error> {
     let (letter, id) = value.split_once(':').ok_or_else(|| bad(value))?;
     let request: RewardRequestId = id.parse().map_err(|_| bad(value))?;
@@ -122,7 +131,7 @@ fn read_mark(
         _ => return Err(bad(value)),
     };
     let [event, user, period] = mark.split('|').collect::<Vec<_>>()[..] else { return Err(bad(mark)) };
-    let mut fact = match asked.get(&request) {
+    let mut fact = match said.asked.get(&request) {
         Some(fact) => fact.clone(),
         None => RewardRequested {
             request,
@@ -146,7 +155,9 @@ fn read_mark(
         fact.kind = Text(kind.to_owned());
         (fact.amount, fact.campaign) = (amount.parse().ok(), campaign.parse().ok());
     }
-    Ok(Marked { request, state, fact })
+    let reason = said.reasons.get(&request).map(|reason| reason.0.clone());
+    let reason = (state == "REJECTED").then(|| reason.unwrap_or_else(|| "unknown".to_owned()));
+    Ok(Marked { request, state, fact, reason })
 }
 
 /// Requests that the backup lacks are added, and all stand as Redis says. What was granted meanwhile was
@@ -173,13 +184,14 @@ async fn adopt_requests(
     sqlx::query(
         "update reward_requests q set state = m.state, is_adopted = true,
              decided_at = case when m.state in ('GRANTED', 'REJECTED') then $3 end,
-             reason = case when m.state = 'REJECTED' then 'unknown' end
-         from unnest($1::uuid[], $2::text[]) as m(request_id, state)
+             reason = m.reason
+         from unnest($1::uuid[], $2::text[], $4::text[]) as m(request_id, state, reason)
          where q.request_id = m.request_id and q.state <> m.state",
     )
     .bind(&ids)
     .bind(states)
     .bind(at)
+    .bind(marked.iter().map(|one| one.reason.as_deref()).collect::<Vec<_>>())
     .execute(&mut *pg)
     .await?;
     adopt_grants(pg, kept, at, &marked).await

@@ -15,6 +15,7 @@ pub async fn check(pool: &PgPool, done: &[Done]) -> Vec<String> {
     charges(pool, done, &mut wrong).await;
     orders(pool, done, &mut wrong).await;
     claims(pool, done, &mut wrong).await;
+    rewards(pool, done, &mut wrong).await;
     seats(pool, done, &mut wrong).await;
     payments(pool, done, &mut wrong).await;
     journal(pool, &mut wrong).await;
@@ -115,6 +116,29 @@ async fn claims(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
     wrong.extend(kept.iter().map(|(code, row)| format!("nobody was told of coupon {code} {row:?}")));
 }
 
+/// Each request that was answered as granted is there, with its points where it is for points, and no other.
+async fn rewards(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
+    let rows = sqlx::query(
+        "select q.request_id::text, q.user_id::text, q.reward_id::text, q.state,
+             (select count(*) from ledger l where l.user_id = q.user_id and l.reference = q.request_id
+                  and l.type = 'REWARD' and l.amount = q.amount) = (q.type = 'POINTS')::int
+         from reward_requests q",
+    );
+    let mut kept: HashMap<String, (String, String, String, bool)> = HashMap::new();
+    for row in rows.fetch_all(pool).await.unwrap() {
+        kept.insert(row.get(0), (row.get(1), row.get(2), row.get(3), row.get(4)));
+    }
+    for told in done.iter().filter(|told| told.status == 201) {
+        let What::Reward(reward) = &told.what else { continue };
+        let expected = (told.user.clone(), reward.clone(), "GRANTED".to_owned(), true);
+        match kept.remove(told.body["requestId"].as_str().unwrap_or_default()) {
+            Some(found) if found == expected => {}
+            found => wrong.push(format!("{told:?} stands as {found:?}")),
+        }
+    }
+    wrong.extend(kept.iter().map(|(id, row)| format!("nobody was told of request {id} {row:?}")));
+}
+
 /// Each hold that was answered is a reservation with these seats, and there is no other; what became of it is
 /// what its owner was told.
 async fn seats(pool: &PgPool, done: &[Done], wrong: &mut Vec<String>) {
@@ -198,7 +222,7 @@ async fn journal(pool: &PgPool, wrong: &mut Vec<String>) {
         for line in row.get::<&str, _>("facts").lines() {
             let fields: Vec<&str> = line.split('|').collect();
             let legal = match fields[..] {
-                ["points.charged" | "points.refunded", _, user, amount, balance, ..] => {
+                ["points.charged" | "points.refunded" | "points.rewarded", _, user, amount, balance, ..] => {
                     moves(&mut balances, user, amount, 1, balance)
                 }
                 ["points.reserved", _, user, amount, balance, ..] => {

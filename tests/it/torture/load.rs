@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::harness::{User, at_once, day, key};
+use crate::harness::{User, day, key};
 
 /// A client waits so long for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,8 +19,6 @@ const FINAL_MAX: Duration = Duration::from_secs(90);
 /// sockets than this, and a service that was away is not stormed when it is back.
 const UNDER_WAY_MAX: usize = 1_500;
 const AGAIN_MAX_MS: u64 = 2_000;
-/// Newcomers who queue at once.
-const QUEUEING_MAX: usize = 60;
 /// Seats that everybody wants, and the others.
 const HOT_SEATS: u32 = 40;
 pub const SEATS: u32 = 4_000;
@@ -49,6 +47,8 @@ pub enum What {
     Cancel(String),
     /// Of a campaign.
     Claim(String),
+    /// Of an event.
+    Reward(String),
 }
 
 /// What all clients have seen.
@@ -174,6 +174,19 @@ impl Target {
         }
     }
 
+    /// A reward of an event, where one is left and he has not asked before.
+    pub async fn reward(&self, user: &User, (event, reward): &(String, String)) {
+        let body = json!({"eventId": event, "rewardId": reward});
+        let build = || self.request(Method::POST, "/v1/reward-requests").json(&body);
+        let may = ["reward_already_requested", "reward_out_of_stock"];
+        if let Some(done) = self.write(user, "", What::Reward(reward.clone()), build).await
+            && done.body["status"] != "GRANTED"
+            && !may.contains(&done.body["code"].as_str().unwrap_or_default())
+        {
+            self.history.violation(format!("a reward was refused: {done:?}"));
+        }
+    }
+
     /// The way of a buyer who is in: a seat, and then he pays, gives it up or forgets it.
     pub async fn buy(&self, user: &User, concert: &str, ticket: &str) {
         for _ in 0..5 {
@@ -242,7 +255,7 @@ impl Target {
     }
 
     /// Joins, polls a few times, leaves: the place is the same all the while.
-    async fn visit(&self, user: &User, concert: &str) {
+    pub async fn visit(&self, user: &User, concert: &str) {
         let Some(mut place) = self.join(user, concert).await else { return };
         let mut ticket = place["token"].as_str().unwrap().to_owned();
         for _ in 0..3 {
@@ -273,7 +286,7 @@ impl Target {
     }
 
     /// Joins and polls until in; a place must not get lost on the way.
-    async fn enter(&self, user: &User, concert: &str) -> Option<String> {
+    pub async fn enter(&self, user: &User, concert: &str) -> Option<String> {
         let mut place = self.join(user, concert).await?;
         let (mut ticket, number) = (place["token"].as_str().unwrap().to_owned(), place["number"].clone());
         while place["status"] != "ACTIVE" {
@@ -294,90 +307,4 @@ impl Target {
         }
         Some(ticket)
     }
-}
-
-/// Who plays which part.
-pub struct Cast {
-    /// Few, so that their balances see much.
-    pub chargers: Vec<User>,
-    /// Each is in before the faults begin, and buys once: user, concert, ticket.
-    pub buyers: Vec<(User, String, String)>,
-    /// They queue while the faults go on. After each loss of Redis newcomers rest for 22 s, so few of them
-    /// get in before the faults are over; then all must.
-    pub newcomers: Vec<User>,
-    /// They join, look a few times whether their place is still theirs, and leave; again and again.
-    pub visitors: Vec<User>,
-    /// What chargers order when they do not charge.
-    pub menus: Vec<String>,
-    /// Of which they claim coupons.
-    pub campaigns: Vec<String>,
-}
-
-/// Lets buyers in, some at a time.
-pub async fn let_in(
-    target: &Arc<Target>,
-    users: Vec<User>,
-    concerts: &[String],
-) -> Vec<(User, String, String)> {
-    let mut inside = Vec::new();
-    for users in users.chunks(200) {
-        let entering = users.iter().cloned().enumerate().map(|(at, user)| {
-            let (target, concert) = (target.clone(), concerts[at % concerts.len()].clone());
-            async move { target.enter(&user, &concert).await.map(|ticket| (user, concert, ticket)) }
-        });
-        inside.extend(at_once(entering).await.into_iter().flatten());
-    }
-    inside
-}
-
-/// Starts operations at a rate, whatever becomes of them, until told to stop; then waits for all.
-pub async fn run(target: Arc<Target>, mut cast: Cast, concerts: Vec<String>, rate: u32) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
-    let mut running = tokio::task::JoinSet::new();
-    let queueing = Arc::new(Semaphore::new(QUEUEING_MAX));
-    let visitors = Arc::new(Mutex::new(cast.visitors));
-    while target.stopped_at.get().is_none() {
-        ticks.tick().await;
-        let target = target.clone();
-        match fastrand::u32(..100) {
-            0..5 if let Some((user, concert, ticket)) = cast.buyers.pop() => {
-                running.spawn(async move { target.buy(&user, &concert, &ticket).await });
-            }
-            5..7 if let Ok(place) = queueing.clone().try_acquire_owned()
-                && let Some(user) = cast.newcomers.pop() =>
-            {
-                let concert = concerts[fastrand::usize(..concerts.len())].clone();
-                running.spawn(async move {
-                    if let Some(ticket) = target.enter(&user, &concert).await {
-                        target.buy(&user, &concert, &ticket).await;
-                    }
-                    drop(place);
-                });
-            }
-            7..14 if let Some(user) = visitors.lock().unwrap().pop() => {
-                let concert = concerts[fastrand::usize(..concerts.len())].clone();
-                let visitors = visitors.clone();
-                running.spawn(async move {
-                    target.visit(&user, &concert).await;
-                    visitors.lock().unwrap().push(user);
-                });
-            }
-            14..24 => {
-                let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
-                let campaign = cast.campaigns[fastrand::usize(..cast.campaigns.len())].clone();
-                running.spawn(async move { target.claim(&user, &campaign).await });
-            }
-            24..40 => {
-                let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
-                let menu = cast.menus[fastrand::usize(..cast.menus.len())].clone();
-                running.spawn(async move { target.order(&user, &menu, fastrand::u32(1..30)).await });
-            }
-            _ => {
-                let user = cast.chargers[fastrand::usize(..cast.chargers.len())].clone();
-                running.spawn(async move { target.charge(&user, fastrand::i64(1..100)).await });
-            }
-        }
-        while running.try_join_next().is_some() {}
-    }
-    while running.join_next().await.is_some() {}
 }

@@ -5,6 +5,7 @@
 //! gets its final answer, and `onrush verify` agrees. `scripts/torture.sh` plays longer runs; the seed and
 //! the totals are printed.
 
+mod cast;
 mod check;
 mod cluster;
 mod faults;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use super::load::{self, Cast, Target};
+use super::cast::{self, Cast};
+use super::load::{self, Target};
 use super::proxy::Proxy;
 use super::servers::{Kind, Servers};
 use crate::harness::{Client, Program, User, free_port};
@@ -182,7 +183,7 @@ impl Torture {
         let chargers = users.split_off(users.len() - CHARGERS);
         let probes = users.split_off(users.len() - PROBES);
         let newcomers = users.split_off(buyers);
-        let buyers = load::let_in(target, users, concerts).await;
+        let buyers = cast::let_in(target, users, concerts).await;
         let campaigns = self.listed("coupon-campaigns", "campaignId").await;
         let cast = Cast {
             chargers,
@@ -191,8 +192,9 @@ impl Torture {
             buyers,
             menus: self.listed("menus", "menuId").await,
             campaigns,
+            rewards: self.rewards(&probes[0]).await,
         };
-        let running = load::run(target.clone(), cast, concerts.to_vec(), RATE);
+        let running = cast::run(target.clone(), cast, concerts.to_vec(), RATE);
         (probes, tokio::spawn(running))
     }
 
@@ -205,6 +207,14 @@ impl Torture {
             .iter()
             .map(|one| one[id].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// Events that are open, and what each gives out.
+    async fn rewards(&self, user: &User) -> Vec<(String, String)> {
+        let told = Client::new(&self.urls()[0]).get_as(user, "/v1/events/open?limit=100").await.expect(200);
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let events = told.body["items"].as_array().unwrap().iter();
+        events.map(|one| (text(&one["eventId"]), text(&one["rewards"][0]["rewardId"]))).collect()
     }
 
     pub async fn users(&self, count: usize) -> Vec<User> {
@@ -244,6 +254,12 @@ impl Torture {
             // One that is soon sold out, and one that never is.
             for quantity in [100, 1_000_000] {
                 client.campaign(&operator, quantity, serde_json::json!({"perUser": 100})).await;
+            }
+            for stock in [20, 1_000_000, 1_000_000, 1_000_000, 1_000_000] {
+                for over in [serde_json::json!({}), serde_json::json!({"type": "ITEM", "amount": null})] {
+                    let reward = client.reward(&operator, stock, over).await;
+                    client.event(&operator, &reward, serde_json::json!({})).await;
+                }
             }
         }
         concerts
