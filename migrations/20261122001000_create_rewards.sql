@@ -20,3 +20,4 @@ create table rewards (
 );
 
 create index rewards_by_shard on rewards (shard);
+create index rewards_by_age on rewards (created_at desc, reward_id) where deleted_at is null;

@@ -27,6 +27,10 @@ create table reward_requests (
 create index reward_requests_by_shard on reward_requests (shard, request_id);
 create index reward_requests_by_user on reward_requests (user_id, request_id);
 create index reward_requests_by_event on reward_requests (event_id, request_id);
+create index reward_requests_counted on reward_requests (event_id, state, created_at);
+create index reward_requests_open on reward_requests (request_id) where state in ('PENDING', 'GRANTING');
+create index reward_requests_open_by_event on reward_requests (event_id, request_id)
+    where state in ('PENDING', 'GRANTING');
 create index reward_requests_granting on reward_requests (shard, request_id) where state = 'GRANTING';
 
 -- What the shard that grants said, once, for ever: MADE, or REFUSED and why.
@@ -39,9 +43,13 @@ create table reward_grants (
     campaign_id uuid,
     number      bigint,
     at          timestamptz not null,
+    is_adopted  boolean     not null default false,
     constraint reward_grants_pk primary key (request_id),
     constraint reward_grants_outcome_known check (outcome in ('MADE', 'REFUSED')),
     constraint reward_grants_refused_why check ((outcome = 'REFUSED') = (reason is not null))
 );
 
 create index reward_grants_by_shard on reward_grants (shard);
+
+-- A request's points are in one row: how it is found, and the last wall against giving them twice.
+create unique index ledger_rewards_once on ledger (reference) where type = 'REWARD';

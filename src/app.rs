@@ -107,6 +107,8 @@ pub struct App {
     pub presence: Presence,
     /// Payments that run here.
     pub driven: Driven,
+    /// Events and rewards that events give out change one at a time; who waits here holds no connection.
+    pub texts: tokio::sync::Mutex<()>,
     /// What was found the last time that anyone asked whether this instance is ready.
     pub readiness: tokio::sync::Mutex<Option<(Instant, Readiness)>>,
     /// Event streams that are open.
@@ -195,6 +197,7 @@ impl App {
             batch_begun: tokio::sync::Notify::new(),
             presence: Presence::default(),
             driven: Driven::default(),
+            texts: tokio::sync::Mutex::default(),
             readiness: tokio::sync::Mutex::default(),
             streams: Arc::default(),
             limits: RateLimits::new(config.limits.rates.as_ref()),

@@ -22,6 +22,11 @@ use crate::ids::{EventId, RewardId, UserId};
 use crate::journal::{IdempotencyKey, Request};
 use crate::rewards;
 
+/// Events of a page that tells how far one is: each asks Postgres several things.
+const OPEN_MAX: usize = 20;
+/// What Postgres says of a user's chance is good for so long.
+const CHANCE_MS: i64 = 5_000;
+
 /// What becomes of an event.
 enum Write {
     Create(Event),
@@ -100,8 +105,10 @@ async fn write(
     };
     let (act, name) = (Act::new(by, format_args!("events/{id}"), after), (request.op, request.operation));
     let now = app.clock.now();
+    let _turn = app.texts.lock().await;
     let once = app.journal.once(request, status, |pg| {
         Box::pin(async move {
+            table::take_turn(pg).await?;
             let (before, after) = match write {
                 Write::Create(event) => {
                     check(pg, &event, None, now).await?;
@@ -186,7 +193,7 @@ pub async fn chance(
         event_version: event.version,
         period,
         from_ms: stretch.from.timestamp_millis(),
-        till_ms: stretch.until.timestamp_millis(),
+        till_ms: stretch.until.timestamp_millis().min(now.timestamp_millis() + CHANCE_MS),
         auto: event.approval == Approval::Auto,
         evidence,
     };
@@ -209,7 +216,7 @@ fn period(app: &App, event: &Event, now: DateTime<Utc>) -> Result<(Option<NaiveD
 /// A page of events that a user may take part in now, and how far he is in each.
 pub async fn open(app: &App, user: UserId, page: &PageRequest) -> Result<Page<OpenEvent>, Error> {
     let now = app.clock.now();
-    let Page { items, next_cursor } = table::running(&app.pool, now, page).await?;
+    let Page { items, next_cursor } = table::running(&app.pool, now, &page.at_most(OPEN_MAX)).await?;
     let mut open = Vec::new();
     for event in items {
         let (day, _) = period(app, &event, now)?;

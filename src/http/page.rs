@@ -135,6 +135,17 @@ impl PageRequest {
         self.after.as_deref().map(|text| read(text).ok_or_else(bad_cursor)).transpose()
     }
 
+    /// The cursor as a time in microseconds and an id.
+    pub fn after_time_and_id(&self) -> Result<Option<(DateTime<Utc>, Uuid)>, Error> {
+        let read = |(at, word): (DateTime<Utc>, String)| Ok((at, word.parse().map_err(|_| bad_cursor())?));
+        self.after_time()?.map(read).transpose()
+    }
+
+    /// The same page, with no more than so many items: those that follow are on the next.
+    pub fn at_most(&self, limit: usize) -> Self {
+        Self { limit: self.limit.min(limit), after: self.after.clone() }
+    }
+
     /// Makes the page of rows that were fetched.
     pub fn cut<R, T>(
         &self,

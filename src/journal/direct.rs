@@ -50,7 +50,15 @@ impl Journal {
             return Ok((done, true));
         }
         let mut tx = self.pool.begin().await?;
-        let made = work(&mut tx).await?;
+        let made = match work(&mut tx).await {
+            // What is refused now may be so because another instance has just done it for this very request.
+            Err(Error::Refused(refusal)) => {
+                tx.rollback().await?;
+                let done = recall(&self.pool, request).await?;
+                return done.map(|done| (done, true)).ok_or(Error::Refused(refusal));
+            }
+            made => made?,
+        };
         if record(&mut tx, request, status, &made).await? {
             tx.commit().await?;
             return Ok((made, false));

@@ -267,8 +267,7 @@ impl Journal {
         Ok(Looked { space, at_ms: self.clock.now_ms() + ahead_ms })
     }
 
-    /// A step, if it is committed.
-    pub async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
+    async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
         let steps = self.steps_of(op.op).await?;
         Ok(steps.into_iter().find(|step| step.op == op).map(Done::recalled))
     }

@@ -11,7 +11,7 @@ use crate::events;
 use crate::http::identity::Actor;
 use crate::http::version::Expected;
 use crate::ids::RewardId;
-use crate::journal::{IdempotencyKey, Outcome, Request, refusal};
+use crate::journal::{Done, IdempotencyKey, Outcome, Request, refusal};
 use crate::redis::{Reply, Space};
 
 /// Makes a reward.
@@ -65,13 +65,12 @@ pub async fn change(
         know_campaign(app, body).await?;
     }
     let request = request.audited(Act::new(by, format_args!("rewards/{id}"), Some(body)));
-    let runs = events::table::gives(&app.pool, id, app.clock.now()).await?;
     let shard = app.journal.shards.of(id.uuid());
-    let script = |space: &Space| store::change(space, id, body, expected, runs);
-    let done = match app.journal.perform(shard, &request, script).await? {
-        Outcome::Done(done) => done,
-        Outcome::Refused(reply) => return Err(not_changed(&reply)),
-    };
+    let done = beside_events(app, id, async |runs| {
+        let script = |space: &Space| store::change(space, id, body, expected, runs);
+        app.journal.perform(shard, &request, script).await
+    });
+    let done = done.await?;
     let is: RewardChanged = done.facts.first().map_err(Error::internal)?;
     let reward = Reward {
         reward_id: is.reward,
@@ -96,11 +95,29 @@ pub async fn delete(
 ) -> Result<bool, Error> {
     let request = Request::new(by.me.user, "rewards.delete", id, &(), key);
     let request = request.audited(Act::new::<()>(by, format_args!("rewards/{id}"), None));
-    let runs = events::table::gives(&app.pool, id, app.clock.now()).await?;
     let shard = app.journal.shards.of(id.uuid());
-    let script = |space: &Space| store::delete(space, id, expected, runs);
-    match app.journal.perform(shard, &request, script).await? {
-        Outcome::Done(done) => Ok(done.replayed),
+    let done = beside_events(app, id, async |runs| {
+        let script = |space: &Space| store::delete(space, id, expected, runs);
+        app.journal.perform(shard, &request, script).await
+    });
+    Ok(done.await?.replayed)
+}
+
+/// A change of a reward, told whether an event that runs, or will, gives it out; until it is durable no event
+/// changes.
+async fn beside_events(
+    app: &App,
+    id: RewardId,
+    change: impl AsyncFnOnce(bool) -> Result<Outcome, Error>,
+) -> Result<Done, Error> {
+    let _turn = app.texts.lock().await;
+    let mut tx = app.pool.begin().await?;
+    events::table::take_turn(&mut tx).await?;
+    let runs = events::table::gives(&mut *tx, id, app.clock.now()).await?;
+    let changed = change(runs).await;
+    tx.rollback().await?;
+    match changed? {
+        Outcome::Done(done) => Ok(done),
         Outcome::Refused(reply) => Err(not_changed(&reply)),
     }
 }

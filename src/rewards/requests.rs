@@ -1,5 +1,7 @@
 //! Asking for a reward, and what becomes of it, step by step.
 
+use chrono::{DateTime, Utc};
+
 use super::event::{GrantRefused, RewardRejected, RewardRequested};
 use super::model::{AskReward, Grant, RejectRequest, RequestStatus, RewardRequest, What};
 use super::store::{self, From};
@@ -56,15 +58,9 @@ pub async fn ask(
     if fact.auto == 1 {
         let what = What::of(&fact.kind.0, fact.amount, fact.campaign)?;
         let grant = Grant { request: fact.request, reward: fact.reward, user: fact.user, what };
-        // From here on one of the stock is his: whatever fails, the outcome is not known yet.
         let ended = drive(app, &grant).await.map_err(not_known)?;
-        if let Some(rejected) = ended.facts.find::<RewardRejected>().map_err(Error::internal)? {
-            made.status = RequestStatus::Rejected;
-            made.reason = Some(rejected.reason.0);
-        } else {
-            made.status = RequestStatus::Granted;
-        }
-        made.decided_at = Some(from_millis(ended.at_ms));
+        made.status = if ended.reason.is_none() { RequestStatus::Granted } else { RequestStatus::Rejected };
+        (made.reason, made.decided_at) = (ended.reason, ended.at);
     }
     Ok((made, asked.replayed))
 }
@@ -73,9 +69,13 @@ fn no_fact() -> Error {
     Error::internal("an entry lacks its fact")
 }
 
+/// Something is written already: whatever fails now, the outcome is not known yet.
 fn not_known(error: Error) -> Error {
     match error {
         Error::Unavailable(_, why) => Error::outcome_unknown(why),
+        Error::Refused(refusal) if refusal.code == Code::IdempotencyInProgress => {
+            Error::outcome_unknown("another driver's step is not durable yet")
+        }
         other => other,
     }
 }
@@ -103,14 +103,20 @@ async fn reserve(app: &App, user: UserId, request: &Request, body: &AskReward) -
     Err(Error::unavailable("the clocks of this instance and of redis differ"))
 }
 
+/// How a request ended: rejected, where there is a reason.
+pub struct Ended {
+    reason: Option<String>,
+    at: Option<DateTime<Utc>>,
+}
+
 /// Steps 2 and 3, driven here.
-async fn drive(app: &App, grant: &Grant) -> Result<Done, Error> {
+async fn drive(app: &App, grant: &Grant) -> Result<Ended, Error> {
     let _driving = app.driven.drive(grant.request.uuid());
     finish(app, grant).await
 }
 
 /// Grants, and ends the request. Others may have done either, at any time before.
-pub async fn finish(app: &App, grant: &Grant) -> Result<Done, Error> {
+pub async fn finish(app: &App, grant: &Grant) -> Result<Ended, Error> {
     let refused = match table::request::said(&app.pool, grant.request).await? {
         Some(said) => said,
         None => give(app, grant).await?,
@@ -124,11 +130,17 @@ pub async fn finish(app: &App, grant: &Grant) -> Result<Done, Error> {
             if !done.replayed {
                 metrics::reward(if refused.is_none() { "granted" } else { "rejected" });
             }
-            Ok(done)
+            let rejected = done.facts.find::<RewardRejected>().map_err(Error::internal)?;
+            let reason = rejected.map(|fact| fact.reason.0);
+            Ok(Ended { reason, at: Some(from_millis(done.at_ms)) })
         }
+        // It ended before anybody here remembers.
         Outcome::Refused(reply) if reply.word() == Code::RewardRequestClosed.word() => {
-            let ended = app.journal.committed_step(step.op).await?;
-            ended.ok_or_else(|| Error::outcome_unknown("the request has ended, and is not durable yet"))
+            let found = ended(app, grant.request).await?;
+            match found.status {
+                RequestStatus::Pending => Err(Error::outcome_unknown("its end is not durable yet")),
+                _ => Ok(Ended { reason: found.reason, at: found.decided_at }),
+            }
         }
         Outcome::Refused(reply) => Err(refusal(&reply)),
     }

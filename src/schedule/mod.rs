@@ -74,6 +74,7 @@ impl Background {
         ticks.spawn(until(stop_ticks.clone(), coupons::batches::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), coupons::reminders::keep(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), recover(app.clone(), owned.clone())));
+        ticks.spawn(until(stop_ticks.clone(), recover_rewards(app.clone(), owned.clone())));
         if let Some(delivery) = &app.config.delivery {
             ticks.spawn(relay::keep(app.pool.clone(), delivery.clone(), stop_ticks.clone()));
         }
@@ -309,25 +310,39 @@ async fn carry_marks(app: AppState) {
     }
 }
 
-/// Payments and requests that nobody drives, transfers that were not closed, and people, for the metrics.
+/// Payments that nobody drives, transfers that were not closed, and people, for the metrics.
 async fn recover(app: AppState, owned: lease::Owned) {
     let mut ticks = interval(RECOVER_EVERY);
-    let (mut places, mut asked) = (HashMap::new(), HashMap::new());
+    let mut places = HashMap::new();
     loop {
         ticks.tick().await;
         let shards: Vec<Shard> = owned.borrow().iter().copied().collect();
         for shard in &shards {
             let after = places.entry(*shard).or_default();
             let recovered = payments::recovery::recover(&app, *shard, after).await.map(drop);
-            let after = asked.entry(*shard).or_default();
-            let granted = rewards::recovery::recover(&app, *shard, after).await.map(drop);
             let cleaned = wallet::ops::clean(&app, *shard).await;
-            if let Err(error) = recovered.and(granted).and(cleaned) {
+            if let Err(error) = recovered.and(cleaned) {
                 tracing::debug!(%shard, %error, "recovering");
             }
         }
         if let Ok((waiting, active)) = queue::tick::count_people(&app, shards).await {
             metrics::queues(waiting, active);
+        }
+    }
+}
+
+/// Requests for rewards that nobody drives; apart, so that neither waits for the other.
+async fn recover_rewards(app: AppState, owned: lease::Owned) {
+    let mut ticks = interval(RECOVER_EVERY);
+    let mut places = HashMap::new();
+    loop {
+        ticks.tick().await;
+        let shards: Vec<Shard> = owned.borrow().iter().copied().collect();
+        for shard in shards {
+            let after = places.entry(shard).or_default();
+            if let Err(error) = rewards::recovery::recover(&app, shard, after).await {
+                tracing::debug!(%shard, %error, "recovering requests for rewards");
+            }
         }
     }
 }

@@ -158,3 +158,90 @@ async fn nonsense_is_refused_and_changes_nothing() {
     })
     .await;
 }
+
+/// One change, sent twenty times at once to two instances with one key, is one; and all are told the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_and_one_version_is_one_change() {
+    with_apps(Build { instances: 2, ..Build::default() }, async |app| {
+        let (client, operator) = (app.client(), app.operator().await);
+        let id = client.reward(&operator, 1, json!({})).await;
+        let path = format!("/v1/events/{}", client.event(&operator, &id, json!({})).await);
+        let spare = format!("/v1/rewards/{}", client.reward(&operator, 1, json!({})).await);
+        let other = json!({"name": "o", "type": "ITEM", "stock": 2});
+        let all = async |method: Method, path: &str, body: Value, version: &str| {
+            let sends = (0..20).map(|at| {
+                let client = app.client_of(at % 2);
+                let request = client.request(method.clone(), path).bearer_auth(&operator.token);
+                let request = request.header("If-Match", version).header("Idempotency-Key", "one");
+                let request = if body.is_null() { request } else { request.json(&body) };
+                async move { client.send(request).await }
+            });
+            let answers = at_once(sends.collect::<Vec<_>>()).await;
+            let status = if body.is_null() { 204 } else { 200 };
+            assert_eq!(by_status(&answers), BTreeMap::from([(status, 20)]), "{method} {path}");
+            assert!(answers.iter().all(|one| one.body == answers[0].body));
+        };
+        all(Method::PUT, &path, event(&id), "\"1\"").await;
+        assert_eq!(client.get_as(&operator, &path).await.expect(200).int_of("version"), 2);
+        all(Method::DELETE, &path, Value::Null, "\"2\"").await;
+        all(Method::PUT, &spare, other, "\"1\"").await;
+        all(Method::DELETE, &spare, Value::Null, "\"2\"").await;
+    })
+    .await;
+}
+
+/// A reward is taken away while an event that gives it out is made: one of the two is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_event_gives_out_what_is_not_there() {
+    with_apps(Build { instances: 2, ..Build::default() }, async |app| {
+        let operator = app.operator().await;
+        for _ in 0..20 {
+            let (client, other) = (app.client_of(0), app.client_of(1));
+            let id = client.reward(&operator, 1, json!({})).await;
+            let path = format!("/v1/rewards/{id}");
+            let (made, deleted) = tokio::join!(
+                client.post_as(&operator, "/v1/events", event(&id)),
+                other.delete_version(&operator, &path, "\"1\""),
+            );
+            match (made.status, deleted.status) {
+                (201, 400) | (404, 204) => {}
+                both => panic!("{both:?}: {} {}", made.text, deleted.text),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_go_on_where_they_ended() {
+    with_apps(Build::default(), async |app| {
+        let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);
+        let mut made = Vec::new();
+        for _ in 0..23 {
+            let reward = client.reward(&operator, 1, json!({})).await;
+            made.push((client.event(&operator, &reward, json!({})).await, reward));
+        }
+        made.reverse();
+        let all = async |who, path: &str, member: &str| {
+            let (mut found, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = client.get_as(who, &format!("{path}?limit=7&cursor={cursor}")).await.expect(200);
+                let items = page.body["items"].as_array().unwrap();
+                found.extend(items.iter().map(|one| one[member].as_str().unwrap().to_owned()));
+                match page.body["nextCursor"].as_str() {
+                    Some(next) => cursor = next.to_owned(),
+                    None => break found,
+                }
+            }
+        };
+        let (events, rewards): (Vec<String>, Vec<String>) = made.into_iter().unzip();
+        assert_eq!(all(&operator, "/v1/events", "eventId").await, events);
+        assert_eq!(all(&operator, "/v1/rewards", "rewardId").await, rewards);
+        assert_eq!(all(&user, "/v1/events/open", "eventId").await, events);
+        // Each event there costs some questions: no page has more than twenty.
+        let page = client.get_as(&user, "/v1/events/open?limit=100").await.expect(200);
+        assert_eq!(page.body["items"].as_array().unwrap().len(), 20);
+        assert!(page.body["nextCursor"].is_string());
+    })
+    .await;
+}

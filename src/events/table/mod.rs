@@ -22,6 +22,12 @@ macro_rules! select_events {
     };
 }
 
+/// Until the transaction ends no other event changes, and no reward that events give out becomes another.
+pub async fn take_turn(pg: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("lock table events in share row exclusive mode").execute(pg).await?;
+    Ok(())
+}
+
 /// Adds an event.
 pub async fn insert(pg: &mut PgConnection, event: &Event) -> Result<(), Error> {
     let query = sqlx::query(
@@ -111,12 +117,12 @@ pub async fn running(pool: &PgPool, now: DateTime<Utc>, page: &PageRequest) -> R
 }
 
 /// Whether an event that runs, or will, gives a reward out.
-pub async fn gives(pool: &PgPool, reward: RewardId, now: DateTime<Utc>) -> Result<bool, Error> {
+pub async fn gives(pg: impl PgExecutor<'_>, reward: RewardId, now: DateTime<Utc>) -> Result<bool, Error> {
     let row = sqlx::query(
         "select exists (select from events where active and deleted_at is null and ends_at > $2
              and reward_ids @> array[$1])",
     );
-    Ok(row.bind(reward).bind(now).fetch_one(pool).await?.try_get(0)?)
+    Ok(row.bind(reward).bind(now).fetch_one(pg).await?.try_get(0)?)
 }
 
 fn read(row: &PgRow) -> Result<Event, Error> {

@@ -239,6 +239,6 @@ async fn add_said(pg: &mut PgConnection, mut said: Vec<Said>) -> Result<(), Erro
     let known = rows.iter().map(|row| row.try_get(0)).collect::<Result<BTreeSet<RewardRequestId>, _>>()?;
     said.retain(|one| !known.contains(&one.request));
     let mut changes = Changes::default();
-    changes.said = said;
+    (changes.said, changes.are_adopted) = (said, true);
     changes.apply(pg).await
 }

@@ -30,7 +30,7 @@ const GRANTS: &[&str] = &[
      join reward_requests q on q.request_id = g.request_id
      left join ledger l on l.user_id = g.user_id and l.type = 'REWARD' and l.reference = g.request_id
          and l.amount = q.amount
-     where g.shard = $1 and q.type = 'POINTS' and not q.is_adopted
+     where g.shard = $1 and q.type = 'POINTS' and not q.is_adopted and not g.is_adopted
      group by g.request_id, g.outcome
      having count(l.*) <> case g.outcome when 'MADE' then 1 else 0 end",
     "select format('request %s: its coupon is not the user''s', g.request_id)

@@ -189,9 +189,10 @@ impl Changes {
     pub(super) async fn apply_said(&self, pg: &mut PgConnection) -> Result<(), Error> {
         let rows = &self.said;
         sqlx::query(
-            "insert into reward_grants (request_id, shard, user_id, outcome, reason, campaign_id, number, at)
+            "insert into reward_grants (request_id, shard, user_id, outcome, reason, campaign_id, number, at,
+                 is_adopted)
              select request_id, shard, user_id, case when reason is null then 'MADE' else 'REFUSED' end,
-                 reason, campaign_id, number, at
+                 reason, campaign_id, number, at, $8
              from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[],
                  $7::timestamptz[]) as g(request_id, shard, user_id, reason, campaign_id, number, at)",
         )
@@ -202,6 +203,7 @@ impl Changes {
         .bind(rows.iter().map(|r| r.campaign).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.number).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
+        .bind(self.are_adopted)
         .execute(pg)
         .await?;
         Ok(())

@@ -123,11 +123,12 @@ pub async fn reward(pg: impl PgExecutor<'_>, id: RewardId) -> Result<Option<Rewa
 
 /// A page of rewards, newest first.
 pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Reward>, Error> {
-    let (at, id) = page.after_time()?.unwrap_or((crate::clock::from_millis(i64::MAX), String::new()));
+    let (at, id) = page.after_time_and_id()?.unwrap_or((crate::clock::from_millis(i64::MAX), Uuid::nil()));
     let rows = sqlx::query(concat!(
         select_rewards!(),
         ", r.created_at from rewards r
-         where r.deleted_at is null and (r.created_at < $1 or (r.created_at = $1 and r.reward_id::text > $2))
+         where r.deleted_at is null and r.created_at <= $1
+             and (r.created_at < $1 or r.reward_id > $2)
          order by r.created_at desc, r.reward_id limit $3"
     ))
     .bind(at)

@@ -44,10 +44,10 @@ macro_rules! of_filter {
     };
     ($of:expr, $before:expr, $after:expr) => {
         match ($of.event, $of.user) {
-            (Some(_), _) => {
-                of_filter!(@ $before, "event_id = $1 and ($2::uuid is null or user_id = $2)", $after)
+            (_, Some(_)) => {
+                of_filter!(@ $before, "user_id = $2 and ($1::uuid is null or event_id = $1)", $after)
             }
-            (None, Some(_)) => of_filter!(@ $before, "$1::uuid is null and user_id = $2", $after),
+            (Some(_), None) => of_filter!(@ $before, "event_id = $1 and $2::uuid is null", $after),
             (None, None) => {
                 of_filter!(@ $before, "$1::uuid is null and $2::uuid is null", $after)
             }
@@ -102,11 +102,20 @@ impl Filter {
 /// A page of requests, newest first.
 pub async fn page(pool: &PgPool, of: &Filter, page: &PageRequest) -> Result<Page<RewardRequest>, Error> {
     let (from, to) = of.times();
-    let sql = of_filter!(
-        of,
-        select_requests!(),
-        "and state = any($5) and request_id < $6 order by request_id desc limit $7"
-    );
+    // Those that wait are few, and have an index of their own.
+    let sql = match of.status {
+        Some(RequestStatus::Pending) => of_filter!(
+            of,
+            select_requests!(),
+            "and state in ('PENDING', 'GRANTING') and state = any($5) and request_id < $6
+             order by request_id desc limit $7"
+        ),
+        _ => of_filter!(
+            of,
+            select_requests!(),
+            "and state = any($5) and request_id < $6 order by request_id desc limit $7"
+        ),
+    };
     let rows = sqlx::query(sql)
         .bind(of.event)
         .bind(of.user)

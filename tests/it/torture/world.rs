@@ -211,7 +211,7 @@ impl Torture {
 
     /// Events that are open, and what each gives out.
     async fn rewards(&self, user: &User) -> Vec<(String, String)> {
-        let told = Client::new(&self.urls()[0]).get_as(user, "/v1/events/open?limit=100").await.expect(200);
+        let told = Client::new(&self.urls()[0]).get_as(user, "/v1/events/open").await.expect(200);
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         let events = told.body["items"].as_array().unwrap().iter();
         events.map(|one| (text(&one["eventId"]), text(&one["rewards"][0]["rewardId"]))).collect()
