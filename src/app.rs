@@ -135,7 +135,7 @@ impl App {
                 "this deployment has {shards} shards, chosen at its first start; ONRUSH_SHARDS cannot change that"
             );
         }
-        let composed = Scripts::compose(&scripts(), |name, text| config.sabotage.mend(name, text));
+        let composed = Scripts::compose(&scripts(), &config.sabotage);
         let composed = Arc::new(composed.map_err(anyhow::Error::msg)?);
         let redis = Redis::connect(&config.redis_url, composed, config.sabotage.lacks(Defence::Runs)).await;
         let redis = Arc::new(redis.context("cannot connect to Redis (ONRUSH_REDIS_URL)")?);
@@ -236,6 +236,15 @@ impl App {
     /// Tells holders of coupons that expire soon, a page, as the schedule does; how many.
     pub async fn tell_of_expiring(&self) -> Result<usize, Error> {
         crate::coupons::reminders::tell_next(self).await
+    }
+
+    /// Forgets who asked for rewards on days that are over, as the schedule does: how many days.
+    pub async fn forget_days(&self) -> Result<usize, Error> {
+        let mut days = 0;
+        for shard in self.journal.shards.all() {
+            days += crate::rewards::recovery::forget(self, shard).await?;
+        }
+        Ok(days)
     }
 
     /// Unlinks what dead epochs have left in Redis, as the schedule does after rebuilds: how many keys.

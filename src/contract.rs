@@ -136,7 +136,9 @@ fn every_fact_stands_in_the_header_and_every_event_is_told_by_a_script() {
         let promised: BTreeSet<String> =
             header(source.text, "EVENT").filter(|kind| *kind != "none").map(str::to_owned).collect();
         let mut facts: BTreeSet<String> = quoted_after(source.text, "fact('").map(str::to_owned).collect();
-        for used in header(source.text, "USES").filter(|used| ["room", "admission", "claim"].contains(used)) {
+        for used in
+            header(source.text, "USES").filter(|used| ["room", "admission", "claim", "reward"].contains(used))
+        {
             facts.extend(quoted_after(&library(used), "fact('").map(str::to_owned));
         }
         assert_eq!(facts, promised, "EVENT of {}", source.name);

@@ -90,14 +90,21 @@ impl Sabotage {
         self.missing.contains(&defence)
     }
 
-    /// A script's text, changed where that was asked for.
-    pub fn mend(&self, name: &str, text: &str) -> String {
-        self.scripts.iter().filter(|(script, ..)| script == name).fold(
-            text.to_owned(),
-            |text, (_, from, to)| {
-                assert!(text.contains(from.as_str()), "{name} does not contain {from:?}");
-                text.replacen(from.as_str(), to, 1)
-            },
-        )
+    /// A script with its libraries, changed where that was asked for: in its own file, or where it is not
+    /// there, in a library.
+    pub fn mend(
+        &self,
+        name: &str,
+        own: &str,
+        compose: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<String, String> {
+        let changes = self.scripts.iter().filter(|(script, ..)| script == name);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = changes.partition(|(_, from, _)| own.contains(from));
+        let change = |text: String, (_, from, to): &(String, String, String)| {
+            assert!(text.contains(from.as_str()), "{name} does not contain {from:?}");
+            text.replacen(from.as_str(), to, 1)
+        };
+        let whole = compose(&here.into_iter().fold(own.to_owned(), change))?;
+        Ok(elsewhere.into_iter().fold(whole, change))
     }
 }

@@ -1,10 +1,13 @@
 
 -- lib/asking: a request for a reward. Needs the names marks open granted, and lib/journal.
--- `marks`: event|user|period -> state:request. `open`, until it ends: request ->
+-- `marks`, a key a period: event|user -> state:request. `open`, until it ends: request ->
 -- state|user|event|period|type|amount|campaign. States: P waits for an operator, A is granted elsewhere,
--- G granted, R rejected.
+-- G granted, R rejected. Marks of days that are over are forgotten, and stay so.
 local function keep(state, user, event, period, what, amount, campaign)
-    redis.call('HSET', marks, table.concat({event, user, period}, '|'), state .. ':' .. granted)
+    local mark = event .. '|' .. user
+    if redis.call('HEXISTS', marks, mark) == 1 then
+        redis.call('HSET', marks, mark, state .. ':' .. granted)
+    end
     if state == 'P' or state == 'A' then
         redis.call('HSET', open, granted,
             table.concat({state, user, event, period, what, amount, campaign}, '|'))

@@ -10,6 +10,6 @@
 if redis.call('EXISTS', reward) == 1 then return {'idempotency_key_reused'} end
 fact('reward.created', id, name, what, amount, campaign, stock)
 append()
-redis.call('HSET', reward, 'state', 'live', 'version', '1', 'type', what, 'amount', amount,
+redis.call('HSET', reward, 'state', 'live', 'version', '1', 'name', name, 'type', what, 'amount', amount,
     'campaign', campaign, 'stock', stock, 'taken', '0')
 return commit()

@@ -5,8 +5,8 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::http::name::{is_name, short_name};
 use crate::ids::UserId;
-use crate::queue::model::is_name;
 
 /// What a user may do.
 #[derive(
@@ -71,11 +71,7 @@ pub struct SignupRequest {
     pub password: String,
     /// 1 to 100 characters.
     #[garde(length(chars, max = 100), custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 100,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = short_name)]
     pub name: String,
 }
 

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::ids::CampaignId;
 use crate::journal::entry::{BadEntry, Facts};
 use crate::queue::event::{QueueChanged, QueueWas};
 use crate::queue::model::rate;
+use crate::rewards::event::{RewardApproved, RewardChanged, RewardRejected, RewardWas};
 use crate::seats::event::HoldCancelled;
 use crate::wallet::event::PointsCharged;
 
@@ -21,6 +23,27 @@ pub fn of(facts: &Facts) -> Result<Option<(Value, Value)>, BadEntry> {
             settings(&was.state.0, was.rate_tenths, was.max_active, was.active_seconds, was.max_waiting),
             settings(&is.state.0, is.rate_tenths, is.max_active, is.active_seconds, is.max_waiting),
         )));
+    }
+    if let Some(was) = facts.find::<RewardWas>()? {
+        let reward = |version, name: &str, kind: &str, amount, campaign: Option<CampaignId>, stock| {
+            json!({
+                "version": version, "name": name, "type": kind, "amount": amount, "campaignId": campaign,
+                "stock": stock,
+            })
+        };
+        let before = reward(was.version, &was.name.0, &was.kind.0, was.amount, was.campaign, was.stock);
+        let is = facts.find::<RewardChanged>()?;
+        let after = is
+            .map(|is| reward(is.version, &is.name.0, &is.kind.0, is.amount, is.campaign, is.stock))
+            .unwrap_or_default();
+        return Ok(Some((before, after)));
+    }
+    if facts.find::<RewardApproved>()?.is_some() {
+        return Ok(Some((json!({"status": "PENDING"}), json!({"status": "APPROVED"}))));
+    }
+    if let Some(rejected) = facts.find::<RewardRejected>()? {
+        let after = json!({"status": "REJECTED", "reason": rejected.reason.0});
+        return Ok(Some((json!({"status": "PENDING"}), after)));
     }
     if let Some(charged) = facts.find::<PointsCharged>()? {
         let before = charged.balance.get() - charged.amount.get();

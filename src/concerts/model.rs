@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock;
+use crate::http::name::{is_name, name};
 use crate::ids::{ConcertId, POINTS_MAX, Points, ShowId};
-use crate::queue::model::{QueueSettings, is_name};
+use crate::queue::model::QueueSettings;
 
 /// Seats that one reservation may hold.
 pub const SEATS_A_RESERVATION: usize = 10;
@@ -22,11 +23,7 @@ pub const SEATS_MAX: i64 = 100_000;
 pub struct CreateConcert {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = name)]
     pub title: String,
     /// The queue before it.
     #[serde(deserialize_with = "crate::http::object::deserialize")]

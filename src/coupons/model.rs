@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use crate::clock;
 use crate::concerts::model::closes_after;
 use crate::error::Error;
+use crate::http::name::{is_name, name};
 use crate::ids::{BatchId, CampaignId, ImportId, UserId};
-use crate::queue::model::is_name;
 
 use super::codes::{self, QUANTITY_MAX};
 
@@ -26,11 +26,7 @@ pub const BATCH_MAX: i64 = 10_000_000;
 pub struct CreateCampaign {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = name)]
     pub name: String,
     /// Coupons that can be claimed, 0..=10 000 000 000.
     #[garde(range(min = 0, max = QUANTITY_MAX as i64))]

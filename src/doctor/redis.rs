@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Deployment, Finding, Grade, Report, clocks};
 use crate::config::Config;
 use crate::redis::{Redis, RedisError, Scripts, ServerReport, Shard, Space};
+use crate::sabotage::Sabotage;
 
 /// A server that does not answer for so long is away.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +40,7 @@ fn away(why: &str) -> Vec<Finding> {
 
 /// What each server says; and another deployment whose data are there under our prefix.
 async fn ask(config: &Config, deployment: Deployment) -> Result<(Vec<ServerReport>, Option<String>), String> {
-    let scripts = Scripts::compose(&crate::scripts(), |_, text| text.to_owned())?;
+    let scripts = Scripts::compose(&crate::scripts(), &Sabotage::default())?;
     let redis = Redis::connect(&config.redis_url, Arc::new(scripts), false).await;
     let redis = redis.map_err(|error| error.to_string())?;
     let asked = async {

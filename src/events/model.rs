@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use super::condition::{Condition, Progress};
 use crate::clock;
+use crate::http::name::{is_name, name};
 use crate::ids::{CampaignId, EventId, RewardId};
-use crate::queue::model::is_name;
 use crate::rewards::model::{Kind, RequestStatus, words};
 
 /// Rewards of one event.
@@ -49,11 +49,7 @@ pub struct Window {
 pub struct EventBody {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = name)]
     pub name: String,
     /// When it begins.
     #[garde(custom(is_time))]

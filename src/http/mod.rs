@@ -9,6 +9,7 @@ pub mod headers;
 pub mod identity;
 pub mod layers;
 pub mod limits;
+pub mod name;
 pub mod object;
 pub mod openapi;
 pub mod page;

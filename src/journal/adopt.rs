@@ -61,6 +61,22 @@ impl Kept {
         found.collect()
     }
 
+    /// The parts of a feature whose names begin so, for every id that has some: id, the rest of the name.
+    pub fn parts<Id: From<Uuid>>(
+        &self,
+        feature: &str,
+        begin: &str,
+    ) -> Vec<(Id, String, BTreeMap<String, String>)> {
+        let of = |key: &String| {
+            let words: Vec<&str> = key.rsplitn(4, ':').collect();
+            let [last, id, first, _] = words[..] else { return None };
+            let rest = last.strip_prefix(begin).filter(|_| first == feature)?;
+            Some((id.parse::<Uuid>().ok()?.into(), rest.to_owned()))
+        };
+        let found = self.contents.iter().filter_map(|(key, raw)| Some((of(key)?, raw.flat())));
+        found.map(|((id, rest), fields)| (id, rest, fields)).collect()
+    }
+
     /// A record of what an operation came to: `epoch|seq|hash|at|fingerprint|facts`.
     pub fn entry(&self, op: OpStep, record: &str) -> Result<Entry, Error> {
         let fields: Vec<&str> = record.splitn(6, '|').collect();

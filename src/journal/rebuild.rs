@@ -153,7 +153,7 @@ pub async fn load_features(
     crate::payments::table::load(pg, loader).await?;
     crate::ranking::table::load(pg, loader, now_ms).await?;
     crate::coupons::table::load(pg, loader).await?;
-    crate::rewards::table::load(pg, loader).await?;
+    crate::rewards::table::load(pg, loader, now_ms).await?;
     crate::queue::table::load(pg, loader, now_ms, tidy).await
 }
 

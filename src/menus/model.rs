@@ -4,8 +4,8 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::http::name::{is_name, name};
 use crate::ids::{MenuId, Points};
-use crate::queue::model::is_name;
 
 /// The most that one of a thing may cost.
 pub const PRICE_MAX: i64 = 1_000_000_000;
@@ -14,12 +14,8 @@ pub const PRICE_MAX: i64 = 1_000_000_000;
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 pub struct MenuBody {
     /// 1 to 200 characters.
-    #[garde(length(chars, max = 200), custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[garde(custom(is_name))]
+    #[schema(schema_with = name)]
     pub name: String,
     /// Points for one, 0..=1 000 000 000.
     #[garde(range(min = 0, max = PRICE_MAX))]

@@ -5,6 +5,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::http::name::{is_name, name};
 use crate::ids::QueueId;
 
 /// The most that a queue may let in a second.
@@ -96,11 +97,7 @@ pub struct QueueSettings {
 pub struct CreateQueue {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = name)]
     pub name: String,
     /// People let in a second, 0..=100 000; below 10 with at most one decimal, else whole.
     #[garde(custom(is_rate))]
@@ -255,13 +252,6 @@ fn is_rate(rate: &f64, _: &()) -> garde::Result {
     let fits = (0.0..=RATE_MAX).contains(rate) && exact;
     let rule = "must be between 0 and 100000, whole from 10 up, with at most one decimal below";
     if fits { Ok(()) } else { Err(garde::Error::new(rule)) }
-}
-
-/// A name that can be shown: 1 to 200 characters, none of them a control character.
-pub fn is_name(name: &str, _: &()) -> garde::Result {
-    let fits = (1..=200).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    let rule = "must be 1 to 200 characters without control characters";
-    if fits && !name.trim().is_empty() { Ok(()) } else { Err(garde::Error::new(rule)) }
 }
 
 #[cfg(test)]

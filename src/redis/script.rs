@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use aws_lc_rs::digest;
 
 use super::Key;
+use crate::sabotage::Sabotage;
 
 /// The files of `lua/lib`, by name.
 const LIBRARY: &[(&str, &str)] = &[
@@ -34,6 +35,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("failures", include_str!("../../lua/lib/failures.lua")),
     ("claim", include_str!("../../lua/lib/claim.lua")),
     ("version", include_str!("../../lua/lib/version.lua")),
+    ("reward", include_str!("../../lua/lib/reward.lua")),
     ("asking", include_str!("../../lua/lib/asking.lua")),
 ];
 
@@ -114,12 +116,11 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Composes every source. `mend` may change a script when it is composed; it is how a negative
-    /// control takes a defence out.
-    pub fn compose(sources: &[&'static Source], mend: impl Fn(&str, &str) -> String) -> Result<Self, String> {
+    /// Composes every source. `sabotage` may change a script: how a negative control takes a defence out.
+    pub fn compose(sources: &[&'static Source], sabotage: &Sabotage) -> Result<Self, String> {
         let mut by_name = HashMap::new();
         for source in sources {
-            let text = mend(source.name, &compose(source.name, source.text)?);
+            let text = sabotage.mend(source.name, source.text, |own| compose(source.name, own))?;
             let sha = sha1_hex(text.as_bytes());
             by_name.insert(source.name, Composed { text, sha });
         }

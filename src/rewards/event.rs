@@ -11,6 +11,11 @@ events! {
             reward: RewardId, name: Text, kind: Text, amount: Option<i64>, campaign: Option<CampaignId>,
             stock: i64,
         }
+        /// How a reward was before the change that the same entry tells.
+        RewardWas = "reward.was" {
+            reward: RewardId, version: i64, name: Text, kind: Text, amount: Option<i64>,
+            campaign: Option<CampaignId>, stock: i64,
+        }
         /// It is another from here on; `taken` of its stock are given out or asked for.
         RewardChanged = "reward.changed" {
             reward: RewardId, version: i64, name: Text, kind: Text, amount: Option<i64>,

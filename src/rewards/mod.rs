@@ -14,8 +14,9 @@
 //! rejected; a request is GRANTED exactly when what it is for was given once; each row of a ledger that says
 //! REWARD is of one request.
 //!
-//! Keys: `reward` (version, stock, taken), `marks` (a field a request, for ever), `open` (requests that have
-//! not ended).
+//! Keys of a reward: `reward` (version, stock, taken), `marks` (a field a request, for ever) and, for daily
+//! events, `marks-<day>` (until two days later), `open` (requests that have not ended). Of a shard: `days`
+//! (which of those there are).
 
 pub mod event;
 pub mod model;

@@ -1,6 +1,6 @@
 //! The words of rewards.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use crate::clock;
 use crate::error::Error;
 use crate::events::condition::Progress;
+use crate::http::name::{is_name, name};
 use crate::ids::{CampaignId, EventId, Points, RewardId, RewardRequestId, UserId};
-use crate::queue::model::is_name;
 use crate::wallet::model::CHARGE_MAX;
 
 /// The most that there may be of a reward.
@@ -76,11 +76,7 @@ words! {
 pub struct RewardBody {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = name)]
     pub name: String,
     /// What it is.
     #[serde(rename = "type")]
@@ -154,11 +150,7 @@ pub struct AskReward {
 pub struct RejectRequest {
     /// 1 to 200 characters.
     #[garde(custom(is_name))]
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(schema_with = name)]
     pub reason: String,
 }
 
@@ -228,8 +220,15 @@ pub struct Grant {
     pub reward: RewardId,
     /// To whom.
     pub user: UserId,
+    /// On which day, in a daily event.
+    pub period: Option<NaiveDate>,
     /// What.
     pub what: What,
+}
+
+/// The first day of which marks are kept at a time: in no zone does anybody ask for an earlier one.
+pub fn first_day_kept(now: DateTime<Utc>) -> NaiveDate {
+    now.date_naive() - Days::new(2)
 }
 
 /// What a reward gives.

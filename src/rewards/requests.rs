@@ -57,7 +57,8 @@ pub async fn ask(
     };
     if fact.auto == 1 {
         let what = What::of(&fact.kind.0, fact.amount, fact.campaign)?;
-        let grant = Grant { request: fact.request, reward: fact.reward, user: fact.user, what };
+        let (request, reward, user) = (fact.request, fact.reward, fact.user);
+        let grant = Grant { request, reward, user, period: made.period, what };
         let ended = drive(app, &grant).await.map_err(not_known)?;
         made.status = if ended.reason.is_none() { RequestStatus::Granted } else { RequestStatus::Rejected };
         (made.reason, made.decided_at) = (ended.reason, ended.at);
@@ -122,8 +123,7 @@ pub async fn finish(app: &App, grant: &Grant) -> Result<Ended, Error> {
         None => give(app, grant).await?,
     };
     let step = Step::exempt(grant.request.uuid(), SETTLE);
-    let script =
-        |space: &Space| store::settle(space, grant.request, grant.reward, From::Granting, refused.as_deref());
+    let script = |space: &Space| store::settle(space, grant, From::Granting, refused.as_deref());
     let shard = app.journal.shards.of(grant.reward.uuid());
     match app.journal.step_again(shard, &step, script).await? {
         Outcome::Done(done) => {
@@ -170,7 +170,7 @@ pub async fn approve(
     let request = Request::new(by.me.user, "reward-requests.approve", id, &(), key);
     let _turn = app.journal.turn(&request).await?;
     let request = request.audited(Act::new::<()>(by, format_args!("reward-requests/{id}"), None));
-    let script = |space: &Space| store::approve(space, id, grant.reward);
+    let script = |space: &Space| store::approve(space, &grant);
     let shard = app.journal.shards.of(grant.reward.uuid());
     let approved = app.journal.perform_in_turn(shard, &request, script).await?.done()?;
     drive(app, &grant).await.map_err(not_known)?;
@@ -188,8 +188,7 @@ pub async fn reject(
     let grant = known(app, id).await?;
     let request = Request::new(by.me.user, "reward-requests.reject", id, body, key);
     let request = request.audited(Act::new(by, format_args!("reward-requests/{id}"), Some(body)));
-    let script =
-        |space: &Space| store::settle(space, id, grant.reward, From::Pending, Some(body.reason.as_str()));
+    let script = |space: &Space| store::settle(space, &grant, From::Pending, Some(body.reason.as_str()));
     let shard = app.journal.shards.of(grant.reward.uuid());
     let done = app.journal.perform(shard, &request, script).await?.done()?;
     if !done.replayed {

@@ -1,6 +1,8 @@
 //! A reward in its shard.
 
-use super::model::RewardBody;
+use chrono::NaiveDate;
+
+use super::model::{Grant, RewardBody};
 use crate::events::model::Chance;
 use crate::http::version::Expected;
 use crate::ids::{CampaignId, EventId, RewardId, RewardRequestId, UserId};
@@ -13,9 +15,21 @@ pub fn reward(space: &Space, reward: RewardId) -> Key {
     space.key("rewards", &[&reward, &"reward"])
 }
 
-/// `event|user|period` → `state:request`, a field a request.
-pub fn marks(space: &Space, reward: RewardId) -> Key {
-    space.key("rewards", &[&reward, &"marks"])
+/// `event|user` → `state:request`, a field a request; a key for each day of daily events, which is dropped
+/// when that is over.
+pub fn marks(space: &Space, reward: RewardId, day: Option<NaiveDate>) -> Key {
+    match day {
+        None => space.key("rewards", &[&reward, &"marks"]),
+        Some(day) => space.key("rewards", &[&reward, &format_args!("{DAILY_MARKS}{day}")]),
+    }
+}
+
+/// How the part of a key begins that holds marks of a day.
+pub const DAILY_MARKS: &str = "marks-";
+
+/// `reward|day` of all days of which there are marks, in a shard.
+pub fn days(space: &Space) -> Key {
+    space.key("rewards", &[&"days"])
 }
 
 /// Request → `state|user|event|period|type|amount|campaign`, until it is granted or rejected.
@@ -44,7 +58,7 @@ script! {
 
     /// Takes one of the stock for a user.
     Ask = "rewards/request" {
-        keys { reward, marks, open }
+        keys { reward, marks, open, days }
         args {
             granted: RewardRequestId, id: RewardId, event: EventId, event_version: i64, user: UserId,
             period: String, from: i64, till: i64, auto: u8, refused: &'static str, evidence: Text,
@@ -56,6 +70,12 @@ script! {
         keys { marks, open }
         args { granted: RewardRequestId, id: RewardId }
     }
+
+    /// Days of which there are marks.
+    Days = "rewards/days" { keys { days } args { limit: usize } }
+
+    /// Drops the marks of one that is over.
+    Forget = "rewards/forget" { keys { marks, days } args { day: String, over_ms: i64 } }
 
     /// Ends a request.
     Settle = "rewards/settle" {
@@ -99,8 +119,9 @@ pub fn ask(
 ) -> Ask {
     Ask {
         reward: reward(space, id),
-        marks: marks(space, id),
+        marks: marks(space, id, chance.period),
         open: open(space, id),
+        days: days(space),
         granted,
         id,
         event,
@@ -116,8 +137,9 @@ pub fn ask(
 }
 
 /// An operator lets a request be granted.
-pub fn approve(space: &Space, granted: RewardRequestId, id: RewardId) -> Approve {
-    Approve { marks: marks(space, id), open: open(space, id), granted, id }
+pub fn approve(space: &Space, grant: &Grant) -> Approve {
+    let id = grant.reward;
+    Approve { marks: marks(space, id, grant.period), open: open(space, id), granted: grant.request, id }
 }
 
 /// What a request is before it ends: waiting for an operator, or on its way.
@@ -130,23 +152,24 @@ pub enum From {
 }
 
 /// Ends a request: without a reason it is granted.
-pub fn settle(
-    space: &Space,
-    granted: RewardRequestId,
-    id: RewardId,
-    from: From,
-    reason: Option<&str>,
-) -> Settle {
+pub fn settle(space: &Space, grant: &Grant, from: From, reason: Option<&str>) -> Settle {
+    let (granted, id) = (grant.request, grant.reward);
     let from = match from {
         From::Pending => 'P',
         From::Granting => 'A',
     };
     let reason = Text(reason.unwrap_or_default().to_owned());
-    let (reward, marks, open) = (reward(space, id), marks(space, id), open(space, id));
-    Settle { reward, marks, open, granted, id, from, reason }
+    let (reward, marks) = (reward(space, id), marks(space, id, grant.period));
+    Settle { reward, marks, open: open(space, id), granted, id, from, reason }
 }
 
 /// A campaign's id as scripts and records write it.
 pub fn campaign_word(campaign: Option<CampaignId>) -> String {
     campaign.map(|id| id.to_string()).unwrap_or_default()
+}
+
+/// Drops the marks of a day, if it was over by then.
+pub fn forget(space: &Space, reward: RewardId, day: NaiveDate, over_ms: i64) -> Forget {
+    let marks = marks(space, reward, Some(day));
+    Forget { marks, days: days(space), day: format!("{reward}|{day}"), over_ms }
 }

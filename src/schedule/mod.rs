@@ -29,6 +29,8 @@ use crate::{coupons, metrics, payments, queue, ranking, rewards, seats, wallet};
 const MARKS_EVERY: Duration = Duration::from_millis(250);
 /// Pause between two looks for payments that nobody drives.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// Looks for requests that nobody drives between two looks for days that are over.
+const FORGET_DAYS_ROUNDS: u64 = 30;
 /// Pause between two looks whether a rebuild has left dead keys.
 const UNLINK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two looks at what other instances changed: sessions, keys, menus.
@@ -331,16 +333,22 @@ async fn recover(app: AppState, owned: lease::Owned) {
     }
 }
 
-/// Requests for rewards that nobody drives; apart, so that neither waits for the other.
+/// Requests for rewards that nobody drives, and marks of days that are over; apart, so that payments do not
+/// wait for it.
 async fn recover_rewards(app: AppState, owned: lease::Owned) {
     let mut ticks = interval(RECOVER_EVERY);
     let mut places = HashMap::new();
-    loop {
+    for round in 0_u64.. {
         ticks.tick().await;
         let shards: Vec<Shard> = owned.borrow().iter().copied().collect();
         for shard in shards {
             let after = places.entry(shard).or_default();
-            if let Err(error) = rewards::recovery::recover(&app, shard, after).await {
+            let recovered = rewards::recovery::recover(&app, shard, after).await;
+            let forgotten = match round % FORGET_DAYS_ROUNDS {
+                0 => rewards::recovery::forget(&app, shard).await,
+                _ => Ok(0),
+            };
+            if let Err(error) = recovered.and(forgotten) {
                 tracing::debug!(%shard, %error, "recovering requests for rewards");
             }
         }

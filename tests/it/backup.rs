@@ -29,7 +29,7 @@ struct Story {
 }
 
 /// All tables of the test's schema go into another, or come back from it.
-pub async fn copy(app: &TestApp, back: bool) {
+async fn copy(app: &TestApp, back: bool) {
     let backup = format!("{}_backup", app.schema);
     let mut pg = PgConnection::connect(&database_url_of(&app.schema)).await.unwrap();
     let rows = sqlx::query(
@@ -52,6 +52,31 @@ pub async fn copy(app: &TestApp, back: bool) {
         };
         pg.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
     }
+}
+
+/// A backup of now; what comes after it is of later epochs.
+pub async fn take(app: &TestApp) {
+    app.settled().await;
+    copy(app, false).await;
+    let (success, told) = onrush(app, &["rebuild"]);
+    assert!(success, "{told}");
+    app.ready().await;
+}
+
+/// The backup comes back, the shards are fenced, and an operator believes Redis.
+pub async fn put_back_and_believe_redis(app: TestApp) -> TestApp {
+    app.settled().await;
+    let app = app.stop_instances().await;
+    copy(&app, true).await;
+    let app = app.start_unready().await;
+    eventually("the shards are fenced", || async {
+        app.count("select count(*) from journal_cursor where state = 'fenced'").await > 0
+    })
+    .await;
+    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
+    assert!(success, "{told}");
+    app.ready().await;
+    app
 }
 
 /// Life, a backup, more life in a later epoch; then the backup comes back and the shards are fenced.

@@ -84,25 +84,11 @@ async fn an_operator_who_believes_redis_keeps_campaigns_and_claims() {
     let (client, operator, users) = (app.client(), app.operator().await, app.users(5, 0).await);
     let old = client.campaign(&operator, 3, json!({"perUser": 2})).await;
     client.claim(&users[0], &old).await.expect(201);
-    app.settled().await;
-    crate::backup::copy(&app, false).await;
-    let mut rebuild = Program::command(&["rebuild"]);
-    assert!(program_settings(&mut rebuild, &app).output().unwrap().status.success());
-    app.ready().await;
+    crate::backup::take(&app).await;
     let second = client.claim(&users[0], &old).await.expect(201);
     let new = client.campaign(&operator, 2, json!({})).await;
     let third = client.claim_with_key(&users[1], &new, "k").await.expect(201);
-    app.settled().await;
-    let app = app.stop_instances().await;
-    crate::backup::copy(&app, true).await;
-    let app = app.start_unready().await;
-    eventually("the shards are fenced", || async {
-        app.count("select count(*) from journal_cursor where state = 'fenced'").await > 0
-    })
-    .await;
-    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
-    assert!(success, "{told}");
-    app.ready().await;
+    let app = crate::backup::put_back_and_believe_redis(app).await;
     let client = app.client();
     for (user, claimed) in [(&users[0], &second), (&users[1], &third)] {
         let path = format!("/v1/coupons/{}", claimed.text_of("code"));

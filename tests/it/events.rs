@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use onrush::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -70,6 +71,20 @@ async fn things_are_changed_as_they_were_read() {
         for list in ["/v1/rewards", "/v1/events"] {
             assert_eq!(client.get_as(&operator, list).await.expect(200).body["items"], json!([]));
         }
+        let audit = client.get_as(&app.account(Role::Auditor).await, "/v1/audit?limit=100").await.expect(200);
+        let story = |action: &str| {
+            let lines = audit.body["items"].as_array().unwrap().iter();
+            let line = lines.clone().find(|line| line["action"] == action).unwrap();
+            (line["before"].clone(), line["after"].clone())
+        };
+        let (before, after) = story("rewards.change");
+        assert_eq!((&before["stock"], &before["name"]), (&json!(20), &json!("other")));
+        assert_eq!((&after["stock"], &after["version"]), (&json!(1), &json!(3)));
+        assert_eq!(
+            (&story("rewards.delete").0["stock"], story("rewards.delete").1),
+            (&json!(1), Value::Null)
+        );
+        assert_eq!(story("events.delete").0["version"], 2);
         // His request is still his.
         let mine = client.get_as(&user, "/v1/reward-requests/mine").await.expect(200);
         assert_eq!(mine.body["items"][0]["status"], "GRANTED");

@@ -306,3 +306,45 @@ async fn a_request_keeps_the_version_in_which_it_was_made() {
     })
     .await;
 }
+
+/// A crowd that comes daily does not fill Redis: what was asked on days that are over is known to Postgres.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marks_of_days_that_are_over_are_forgotten() {
+    with_apps(Build { shards: 1, ..Build::default() }, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
+        let id = client.reward(&operator, 9, json!({})).await;
+        let daily = client.event(&operator, &id, json!({"recurrence": "DAILY"})).await;
+        let over = json!({"recurrence": "DAILY", "approval": "MANUAL"});
+        let manual = client.event(&operator, &id, over).await;
+        let today = client.ask(&users[0], &daily, &id).await.expect(201).text_of("period");
+        let waits = client.ask(&users[1], &manual, &id).await.expect(201).text_of("requestId");
+        let part = |part: &str| app.journal_key(0).replace(":journal", &format!(":rewards{part}"));
+        let marks = |day: &str| part(&format!(":{id}:marks-{day}"));
+        let count = async |day: &str| app.redis_int(&["HLEN", &marks(day)]).await;
+        app.inside(0).forget_days().await.unwrap();
+        assert_eq!(count(&today).await, 2, "today is not over");
+        // As if all of it had been long ago.
+        let then = "2020-01-01";
+        app.redis(&["RENAME", &marks(&today), &marks(then)]).await;
+        app.redis(&["SADD", &part(":days"), &format!("{id}|{then}")]).await;
+        let record = "local was = redis.call('HGET', KEYS[1], ARGV[1])
+            return redis.call('HSET', KEYS[1], ARGV[1], (string.gsub(was, ARGV[2], ARGV[3])))";
+        let open = part(&format!(":{id}:open"));
+        app.redis(&["EVAL", record, "1", &open, &waits, &today.replace('-', "%-"), then]).await;
+        app.sql("update reward_requests set period = '2020-01-01'").await;
+        app.inside(0).forget_days().await.unwrap();
+        assert_eq!((count(then).await, app.redis_int(&["SCARD", &part(":days")]).await), (0, 1));
+        // Who asked then may ask today; what waits since then is still decided, and leaves no mark behind.
+        client.ask(&users[0], &daily, &id).await.expect(201);
+        client.decide(&operator, &waits, "approve", Value::Null).await.expect(200);
+        assert_eq!((count(then).await, count(&today).await), (0, 1));
+        app.settled().await;
+        app.lose_redis().await;
+        crate::harness::within(std::time::Duration::from_secs(30), "the shard lives again", || async {
+            client.ask(&users[0], &daily, &id).await.code() == "reward_already_requested"
+        })
+        .await;
+        assert_eq!((count(then).await, count(&today).await), (0, 1));
+    })
+    .await;
+}

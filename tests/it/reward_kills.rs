@@ -8,8 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Build, Client, Program, TestApp, User, eventually, free_port, key, onrush, program_settings, setting,
-    with_apps, within,
+    Build, Client, Program, TestApp, User, free_port, key, program_settings, setting, with_apps, within,
 };
 
 /// Where the program dies: a script of the way has answered, or what it did is durable.
@@ -203,7 +202,7 @@ async fn dying_at_the_leave_grants_once() {
     for request in &requests {
         // A leave that was not durable may be lost; then it is given again. One that was is followed.
         let path = format!("/v1/reward-requests/{request}");
-        eventually("it is granted", || async {
+        within(Duration::from_secs(60), "it is granted", || async {
             let approve = client.request(reqwest::Method::PUT, &format!("{path}/approve"));
             let again = client.send(approve.bearer_auth(&story.operator.token)).await;
             assert!([200, 409].contains(&again.status) || again.status >= 500, "{}", again.text);
@@ -284,7 +283,7 @@ async fn after_a_loss_requests_go_on_where_they_were() {
         client.ask(&users[2], &event, &id).await.refused(410, "reward_out_of_stock");
         // The shard of his points may be on its way back: asked again with its key, the leave is one.
         let path = format!("/v1/reward-requests/{waits}/approve");
-        eventually("it is granted", || async {
+        within(Duration::from_secs(60), "it is granted", || async {
             let told = client.try_put(&operator, &path, "leave").await;
             told.is_some_and(|(status, text)| status == 200 && text.contains("GRANTED"))
         })
@@ -307,10 +306,7 @@ async fn an_operator_who_believes_redis_keeps_rewards_and_requests() {
     let manual = client.event(&operator, &points, json!({"approval": "MANUAL"})).await;
     client.ask(&users[0], &event, &points).await.expect(201);
     let waits = client.ask(&users[1], &manual, &points).await.expect(201).text_of("requestId");
-    app.settled().await;
-    crate::backup::copy(&app, false).await;
-    assert!(onrush(&app, &["rebuild"]).0);
-    app.ready().await;
+    crate::backup::take(&app).await;
     let body = |reward: &str| json!({"eventId": event, "rewardId": reward});
     let mut later = Vec::new();
     for reward in [&points, &coupon] {
@@ -323,17 +319,7 @@ async fn an_operator_who_believes_redis_keeps_rewards_and_requests() {
     client.decide(&operator, &rejected, "reject", json!({"reason": "no"})).await.expect(200);
     let undecided = client.ask(&users[4], &manual, &points).await.expect(201).text_of("requestId");
     let new = client.reward(&operator, 1, json!({"name": "new"})).await;
-    app.settled().await;
-    let app = app.stop_instances().await;
-    crate::backup::copy(&app, true).await;
-    let app = app.start_unready().await;
-    eventually("the shards are fenced", || async {
-        app.count("select count(*) from journal_cursor where state = 'fenced'").await > 0
-    })
-    .await;
-    let (success, told) = onrush(&app, &["rebuild", "--accept-redis"]);
-    assert!(success, "{told}");
-    app.ready().await;
+    let app = crate::backup::put_back_and_believe_redis(app).await;
     let client = app.client();
     for (reward, told) in [&points, &coupon].into_iter().zip(&later) {
         let again =

@@ -79,7 +79,7 @@ async fn one_key_and_many_decisions_at_once_have_one_effect() {
         });
         let answers = at_once(asks.collect::<Vec<_>>()).await;
         let told: Vec<&Value> = answers.iter().filter(|one| one.status == 201).map(|one| &one.body).collect();
-        assert!(told.len() > 40 && told.iter().all(|one| *one == told[0]), "{:?}", by_status(&answers));
+        assert!(!told.is_empty() && told.iter().all(|one| *one == told[0]), "{:?}", by_status(&answers));
         assert_eq!(clients[0].balance(&users[10]).await, 10);
         let manual = clients[0].event(&operator, &id, json!({"approval": "MANUAL"})).await;
         for user in &users[..10] {
@@ -121,7 +121,7 @@ async fn control_a_script_that_gives_out_too_many_meets_the_wall() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_script_that_marks_nobody_meets_the_wall() {
-    let (from, to) = ("redis.call('HEXISTS', marks", "0 * redis.call('HEXISTS', marks");
+    let (from, to) = ("== 1 then return {'reward_already", "== 2 then return {'reward_already");
     let sabotage = Sabotage::default().change_script("rewards/request", from, to);
     let app = TestApp::start(Build { sabotage, ack_timeout_ms: 1_500, ..Build::default() }).await;
     let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);

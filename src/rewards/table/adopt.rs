@@ -14,6 +14,10 @@ use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::facts::{Fact, Text};
 use crate::rewards::event::{RewardCreated, RewardEvent, RewardRejected, RewardRequested};
+use crate::rewards::store;
+
+/// The marks of a period, and which it is.
+type Marks = (String, BTreeMap<String, String>);
 
 /// A request as Redis has it.
 struct Marked {
@@ -25,31 +29,36 @@ struct Marked {
 
 /// What entries of the last quarter of an hour say beside.
 struct Lately {
-    names: BTreeMap<RewardId, Text>,
     asked: BTreeMap<RewardRequestId, RewardRequested>,
     reasons: BTreeMap<RewardRequestId, Text>,
 }
 
-/// Takes over rewards, and who asked for them. A reward that the backup does not know, and that was not made
-/// `lately`, has lost its name; its id stands for it. Of a request that it does not know, and that is older,
-/// how the condition was met is lost, and why it was rejected; it was made now.
+/// Takes over rewards, and who asked for them. Of a request that the backup does not know, and that was not
+/// made `lately`, how the condition was met is lost, and why it was rejected; it was made now.
 pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry]) -> Result<(), Error> {
     let at = from_millis(kept.now_ms);
     let said = Lately {
-        names: all::<RewardCreated>(lately)?.into_iter().map(|made| (made.reward, made.name)).collect(),
         asked: all::<RewardRequested>(lately)?.into_iter().map(|fact| (fact.request, fact)).collect(),
         reasons: all::<RewardRejected>(lately)?.into_iter().map(|fact| (fact.request, fact.reason)).collect(),
     };
-    let marks: BTreeMap<RewardId, _> = kept.hashes("rewards", "marks").into_iter().collect();
+    let mut marks: BTreeMap<RewardId, Vec<Marks>> = BTreeMap::new();
+    for (reward, fields) in kept.hashes("rewards", "marks") {
+        marks.entry(reward).or_default().push((String::new(), fields));
+    }
+    for (reward, day, fields) in kept.parts("rewards", store::DAILY_MARKS) {
+        marks.entry(reward).or_default().push((day, fields));
+    }
     let open: BTreeMap<RewardId, BTreeMap<String, String>> =
         kept.hashes("rewards", "open").into_iter().collect();
     for (reward, fields) in kept.hashes::<RewardId>("rewards", "reward") {
-        let made = read_reward(reward, &fields, said.names.get(&reward))?;
+        let made = read_reward(reward, &fields)?;
         adopt_reward(pg, kept, at, &made, &fields).await?;
         let open = open.get(&reward);
         let mut marked = Vec::new();
-        for (mark, value) in marks.get(&reward).into_iter().flatten() {
-            marked.push(read_mark(&made, mark, value, open, &said)?);
+        for (period, fields) in marks.get(&reward).into_iter().flatten() {
+            for (mark, value) in fields {
+                marked.push(read_mark(&made, (mark, period), value, open, &said)?);
+            }
         }
         adopt_requests(pg, kept, at, marked).await?;
     }
@@ -65,15 +74,11 @@ fn bad(what: &str) -> Error {
     Error::internal(format_args!("redis holds of rewards what cannot be read: {what:?}"))
 }
 
-fn read_reward(
-    reward: RewardId,
-    fields: &BTreeMap<String, String>,
-    name: Option<&Text>,
-) -> Result<RewardCreated, Error> {
+fn read_reward(reward: RewardId, fields: &BTreeMap<String, String>) -> Result<RewardCreated, Error> {
     let text = |field: &str| fields.get(field).cloned().ok_or_else(|| bad(field));
     Ok(RewardCreated {
         reward,
-        name: name.cloned().unwrap_or_else(|| Text(reward.to_string())),
+        name: text("name")?.parse().map_err(|_| bad("name"))?,
         kind: Text(text("type")?),
         amount: text("amount")?.parse().ok(),
         campaign: text("campaign")?.parse::<CampaignId>().ok(),
@@ -81,7 +86,7 @@ fn read_reward(
     })
 }
 
-/// How it is; what it is called stays, where the backup knows that.
+/// How it is.
 async fn adopt_reward(
     pg: &mut PgConnection,
     kept: &Kept,
@@ -96,7 +101,7 @@ async fn adopt_reward(
     let number = |field: &str| fields.get(field).and_then(|text| text.parse::<i64>().ok());
     sqlx::query(
         "update rewards set version = $2, type = $3, amount = $4, campaign_id = $5, stock = $6, taken = $7,
-             deleted_at = case when $8 then coalesce(deleted_at, $9) end
+             deleted_at = case when $8 then coalesce(deleted_at, $9) end, name = $10
          where reward_id = $1",
     )
     .bind(made.reward)
@@ -108,15 +113,16 @@ async fn adopt_reward(
     .bind(number("taken").ok_or_else(|| bad("taken"))?)
     .bind(fields.get("state").is_some_and(|state| state == "deleted"))
     .bind(at)
+    .bind(&made.name.0)
     .execute(pg)
     .await?;
     Ok(())
 }
 
-/// `event|user|period` and `state:request`, with what the open record or the entry says beside.
+/// `event|user` and `state:request`, with what the open record or the entry says beside.
 fn read_mark(
     reward: &RewardCreated,
-    mark: &str,
+    (mark, period): (&str, &str),
     value: &str,
     open: Option<&BTreeMap<String, String>>,
     said: &Lately,
@@ -130,7 +136,7 @@ fn read_mark(
         "R" => "REJECTED",
         _ => return Err(bad(value)),
     };
-    let [event, user, period] = mark.split('|').collect::<Vec<_>>()[..] else { return Err(bad(mark)) };
+    let (event, user) = mark.split_once('|').ok_or_else(|| bad(mark))?;
     let mut fact = match said.asked.get(&request) {
         Some(fact) => fact.clone(),
         None => RewardRequested {

@@ -50,6 +50,7 @@ impl Changes {
         let (shard, at) = (entry.receipt.shard, entry.at());
         match event {
             RewardEvent::RewardCreated(fact) => self.created.push((shard, at, fact)),
+            RewardEvent::RewardWas(_) => {}
             RewardEvent::RewardChanged(fact) => self.changed.push(fact),
             RewardEvent::RewardDeleted(fact) => self.deleted.push((at, fact)),
             RewardEvent::RewardRequested(fact) => {

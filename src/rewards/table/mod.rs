@@ -14,19 +14,21 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
-use super::model::{Kind, RequestStatus, Reward};
+use super::model::{Kind, RequestStatus, Reward, first_day_kept};
 use super::store::{self, campaign_word};
+use crate::clock::from_millis;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{CampaignId, EventId, RewardId, RewardRequestId, UserId};
+use crate::journal::facts::Text;
 use crate::journal::loader::{Content, Loader};
 use crate::redis::or_empty;
 
 /// Loads a shard's rewards, and who asked for them.
-pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Error> {
+pub async fn load(pg: &mut PgConnection, loader: &mut Loader, now_ms: i64) -> Result<(), Error> {
     let space = loader.space.clone();
     let rows = sqlx::query(
-        "select reward_id, version, type, amount, campaign_id, stock, taken, deleted_at from rewards
+        "select reward_id, version, name, type, amount, campaign_id, stock, taken, deleted_at from rewards
          where shard = $1",
     )
     .bind(space.shard.as_i32())
@@ -38,32 +40,46 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
         let key = store::reward(&space, reward);
         loader.hset(&key, "state", if deleted_at.is_some() { "deleted" } else { "live" }).await?;
         loader.hset(&key, "version", row.try_get::<i64, _>("version")?).await?;
+        loader.hset(&key, "name", Text(row.try_get("name")?)).await?;
         loader.hset(&key, "type", row.try_get::<&str, _>("type")?).await?;
         loader.hset(&key, "amount", or_empty(row.try_get("amount")?)).await?;
         loader.hset(&key, "campaign", campaign_word(row.try_get("campaign_id")?)).await?;
         loader.hset(&key, "stock", row.try_get::<i64, _>("stock")?).await?;
         loader.hset(&key, "taken", row.try_get::<i64, _>("taken")?).await?;
-        loader.declare(&store::marks(&space, reward), Content::hash());
+        loader.declare(&store::marks(&space, reward, None), Content::hash());
         loader.declare(&store::open(&space, reward), Content::hash());
     }
-    load_requests(pg, loader).await
+    load_requests(pg, loader, first_day_kept(from_millis(now_ms))).await
 }
 
-async fn load_requests(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Error> {
+/// Of days that are over only what has not ended.
+async fn load_requests(
+    pg: &mut PgConnection,
+    loader: &mut Loader,
+    first_day: NaiveDate,
+) -> Result<(), Error> {
     let space = loader.space.clone();
     let mut rows = sqlx::query(
         "select request_id, reward_id, event_id, user_id, period, state, type, amount, campaign_id
-         from reward_requests where shard = $1",
+         from reward_requests
+         where shard = $1 and (period = '' or period >= $2 or state in ('PENDING', 'GRANTING'))",
     )
     .bind(space.shard.as_i32())
+    .bind(first_day.to_string())
     .fetch(pg);
     while let Some(row) = rows.try_next().await? {
         let (request, reward): (RewardRequestId, RewardId) = (row.try_get(0)?, row.try_get(1)?);
         let (event, user): (EventId, UserId) = (row.try_get(2)?, row.try_get(3)?);
         let (period, state): (&str, &str) = (row.try_get(4)?, row.try_get(5)?);
         let letter = letter(state)?;
-        let mark = format!("{event}|{user}|{period}");
-        loader.hset(&store::marks(&space, reward), mark, format!("{letter}:{request}")).await?;
+        let day = day(period)?;
+        if day.is_none_or(|day| day >= first_day) {
+            let marks = store::marks(&space, reward, day);
+            loader.hset(&marks, format!("{event}|{user}"), format!("{letter}:{request}")).await?;
+        }
+        if let Some(day) = day.filter(|day| *day >= first_day) {
+            loader.sadd(&store::days(&space), format!("{reward}|{day}")).await?;
+        }
         if matches!(letter, 'P' | 'A') {
             let kind: &str = row.try_get(6)?;
             let (amount, campaign) = (or_empty(row.try_get(7)?), campaign_word(row.try_get(8)?));
@@ -123,7 +139,7 @@ pub async fn reward(pg: impl PgExecutor<'_>, id: RewardId) -> Result<Option<Rewa
 
 /// A page of rewards, newest first.
 pub async fn page(pool: &PgPool, page: &PageRequest) -> Result<Page<Reward>, Error> {
-    let (at, id) = page.after_time_and_id()?.unwrap_or((crate::clock::from_millis(i64::MAX), Uuid::nil()));
+    let (at, id) = page.after_time_and_id()?.unwrap_or((from_millis(i64::MAX), Uuid::nil()));
     let rows = sqlx::query(concat!(
         select_rewards!(),
         ", r.created_at from rewards r

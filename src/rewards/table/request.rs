@@ -151,6 +151,7 @@ fn read_grant(row: &PgRow) -> Result<Grant, Error> {
         request: row.try_get("request_id")?,
         reward: row.try_get("reward_id")?,
         user: row.try_get("user_id")?,
+        period: day(row.try_get("period")?)?,
         what: What::of(row.try_get("type")?, row.try_get("amount")?, row.try_get("campaign_id")?)?,
     })
 }
@@ -158,7 +159,7 @@ fn read_grant(row: &PgRow) -> Result<Grant, Error> {
 /// What a request is for.
 pub async fn grant(pool: &PgPool, id: RewardRequestId) -> Result<Option<Grant>, Error> {
     let row = sqlx::query(
-        "select request_id, reward_id, user_id, type, amount, campaign_id from reward_requests
+        "select request_id, reward_id, user_id, period, type, amount, campaign_id from reward_requests
          where request_id = $1",
     );
     row.bind(id).fetch_optional(pool).await?.as_ref().map(read_grant).transpose()
@@ -181,7 +182,7 @@ pub async fn abandoned(
     limit: i64,
 ) -> Result<Vec<Grant>, Error> {
     let rows = sqlx::query(
-        "select request_id, reward_id, user_id, type, amount, campaign_id from reward_requests
+        "select request_id, reward_id, user_id, period, type, amount, campaign_id from reward_requests
          where shard = $1 and state = 'GRANTING'
              and recorded_at < now() - make_interval(secs => $2 / 1000.0) and request_id > $3
          order by request_id limit $4",
