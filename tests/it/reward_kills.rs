@@ -74,48 +74,63 @@ async fn is_up(client: &Client) {
     .await;
 }
 
-async fn has_died(program: &mut Program) {
+/// Whether the program died where it should, as it does unless it was so slow that who asked was told to ask
+/// again, and its answer then came by another way.
+async fn died(mut program: Program, is_told: impl Fn() -> bool) -> bool {
+    let mut has_ended = false;
     within(Duration::from_secs(60), "it dies where it should", || {
-        let ended = program.has_ended();
-        async move { ended }
+        has_ended = program.has_ended();
+        let over = has_ended || is_told();
+        async move { over }
     })
     .await;
+    program.kill();
+    has_ended
 }
 
-/// Asks until the connection breaks: who is told "later" asks again, who is told nothing never does.
-async fn until_broken(ask: impl AsyncFn() -> Option<(u16, String)>) {
+/// Asks until the connection breaks: who is told "later" asks again, who is told nothing never does. True when
+/// there was an answer.
+async fn until_broken(ask: impl AsyncFn() -> Option<(u16, String)>) -> bool {
     while let Some((status, text)) = ask().await {
-        assert!(status >= 500, "{status}: {text}");
+        if status < 500 {
+            assert!(status < 300, "{status}: {text}");
+            return true;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    false
 }
 
 /// Each time a request makes the program die at the point; half of those who asked ask again, of the others
 /// recovery alone knows. In the end all have one reward.
 async fn dies_at(script: &str, reward: usize) {
-    let deaths = setting("REWARD_DEATHS", 3) as usize;
-    let story = story(deaths * POINTS.len(), 1_000_000, "AUTO").await;
+    let wanted = setting("REWARD_DEATHS", 3) as usize;
+    let story = story(wanted * POINTS.len(), 1_000_000, "AUTO").await;
     let (app, port) = (&story.app, free_port());
     let client = Client::new(&format!("http://127.0.0.1:{port}"));
-    let mut asking = Vec::new();
+    let (mut asking, mut deaths) = (Vec::new(), 0);
     for (at, user) in story.users.iter().enumerate() {
-        let mut program = doomed(app, port, &format!("{}:{script}", POINTS[at % 2]));
+        let program = doomed(app, port, &format!("{}:{script}", POINTS[at % 2]));
         // A client of this life: connections of the one before are broken.
         let client = Client::new(&client.url);
         is_up(&client).await;
         let (event, reward) = (story.event.clone(), story.rewards[reward].clone());
         let user = user.clone();
-        if at % 4 < 2 {
-            asking.push(tokio::spawn(async move { until_told(&client, &user, &event, &reward).await }));
+        deaths += usize::from(if at % 4 < 2 {
+            let told = tokio::spawn(async move { until_told(&client, &user, &event, &reward).await });
+            let died = died(program, || told.is_finished()).await;
+            asking.push(told);
+            died
         } else {
             let (key, body) = (key(), json!({"eventId": event, "rewardId": reward}));
-            until_broken(async || {
-                client.try_post(&user, "", "/v1/reward-requests", body.clone(), &key).await
-            })
-            .await;
-        }
-        has_died(&mut program).await;
+            let path = "/v1/reward-requests";
+            let told =
+                until_broken(async || client.try_post(&user, "", path, body.clone(), &key).await).await;
+            died(program, || told).await
+        });
     }
+    println!("{deaths} deaths at {script}");
+    assert!(deaths * 2 > story.users.len(), "it died {deaths} times");
     let program = Program::serve(app, port);
     for told in asking {
         assert_eq!(told.await.unwrap()["status"], "GRANTED");
@@ -177,8 +192,9 @@ async fn dying_at_the_end_of_a_thing_grants_it_once() {
 /// An operator's leave is given, and the program dies before it is followed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_the_leave_grants_once() {
-    let deaths = setting("REWARD_DEATHS", 3) as usize;
-    let story = story(deaths * POINTS.len(), 1_000_000, "MANUAL").await;
+    let wanted = setting("REWARD_DEATHS", 3) as usize;
+    let story = story(wanted * POINTS.len(), 1_000_000, "MANUAL").await;
+    let mut deaths = 0;
     let (app, port) = (&story.app, free_port());
     let client = Client::new(&format!("http://127.0.0.1:{port}"));
     let program = Program::serve(app, port);
@@ -190,13 +206,15 @@ async fn dying_at_the_leave_grants_once() {
     }
     assert_eq!(program.terminate(), Some(0));
     for (at, request) in requests.iter().enumerate() {
-        let mut program = doomed(app, port, &format!("{}:rewards/approve", POINTS[at % 2]));
+        let program = doomed(app, port, &format!("{}:rewards/approve", POINTS[at % 2]));
         let client = Client::new(&client.url);
         is_up(&client).await;
-        let path = format!("/v1/reward-requests/{request}/approve");
-        until_broken(async || client.try_put(&story.operator, &path, &key()).await).await;
-        has_died(&mut program).await;
+        let (key, path) = (key(), format!("/v1/reward-requests/{request}/approve"));
+        let told = until_broken(async || client.try_put(&story.operator, &path, &key).await).await;
+        deaths += usize::from(died(program, || told).await);
     }
+    println!("{deaths} deaths at the leave");
+    assert!(deaths * 2 > requests.len(), "it died {deaths} times");
     let program = Program::serve(app, port);
     is_up(&client).await;
     for request in &requests {

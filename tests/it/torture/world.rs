@@ -13,7 +13,7 @@ use super::cast::{self, Cast};
 use super::load::{self, Target};
 use super::proxy::Proxy;
 use super::servers::{Kind, Servers};
-use crate::harness::{Client, Program, User, free_port};
+use crate::harness::{Client, Program, User, event, eventually, free_port};
 
 const SECRET: &str = "a-secret-for-torture-and-nothing-else";
 const INSTANCES: usize = 2;
@@ -258,7 +258,12 @@ impl Torture {
             for stock in [20, 1_000_000, 1_000_000, 1_000_000, 1_000_000] {
                 for over in [serde_json::json!({}), serde_json::json!({"type": "ITEM", "amount": null})] {
                     let reward = client.reward(&operator, stock, over).await;
-                    client.event(&operator, &reward, serde_json::json!({})).await;
+                    // Where nobody waits for Postgres, it may not know the reward yet.
+                    eventually("the event is made", || async {
+                        let made = client.post_as(&operator, "/v1/events", event(&reward)).await;
+                        made.status == 201
+                    })
+                    .await;
                 }
             }
         }
