@@ -15,12 +15,14 @@ use crate::wallet::model::CHARGE_MAX;
 /// The most that there may be of a reward.
 pub const STOCK_MAX: i64 = 1_000_000_000;
 
-/// Declares enums that Postgres and the journal know by the contract's words.
+/// Declares enums that Postgres and the journal know by the contract's words: each variant's in capitals. A word
+/// that `rename` took from here would be lost on the OpenAPI document.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $word)] $variant),+ }
+        #[serde(rename_all = "UPPERCASE")]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
 
         impl $name {
             /// Its word.
