@@ -33,13 +33,21 @@ PY
 # Whoever logs out, takes his own role away or the instance out of rotation ends the run for the others.
 left_out=(--exclude-operation-id putHealth
     --exclude-path /v1/auth/logout --exclude-path '/v1/users/{userId}/role')
+ask() {
+    .venv/bin/schemathesis --config-file scripts/schemathesis.toml run "$url/openapi.json" --checks all \
+        --max-time "$seconds" --workers 2 --continue-on-failure --warnings off --suppress-health-check all \
+        "${left_out[@]}" "$@" | tee "$data/said"
+}
 for role in nobody USER ADMIN; do
     say "schemathesis as $role, $seconds s"
     as=()
     [ $role = nobody ] || as=(-H "Authorization: Bearer $(token $role)")
-    .venv/bin/schemathesis --config-file scripts/schemathesis.toml run "$url/openapi.json" --checks all \
-        --max-time "$seconds" --workers 2 --continue-on-failure --warnings off --suppress-health-check all \
-        "${left_out[@]}" "${as[@]}"
+    ask "${as[@]}" || {
+        # Python 3.11 sometimes loses count of its own recursion; with no other finding it is asked again.
+        grep -q 'AST constructor recursion depth mismatch' "$data/said" || exit 1
+        grep -qE '^=+ [0-9]+ errors? in' "$data/said" || exit 1
+        ask "${as[@]}"
+    }
 done
 
 say "the books"

@@ -37,7 +37,10 @@ impl IfMatch {
         let tags = text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(|tag| {
             let strong = tag.strip_prefix("W/");
             let inner = strong.unwrap_or(tag);
-            let inner = inner.strip_prefix('"').map_or(Some(inner), |rest| rest.strip_suffix('"'))?;
+            // What is bare is a version, or nothing.
+            let is_bare = strong.is_none() && inner.bytes().all(|byte| byte.is_ascii_digit());
+            let quoted = inner.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            let inner = quoted.or(is_bare.then_some(inner))?;
             // Of another's making: it is a tag, and none of ours.
             let version = inner.parse::<u64>().ok().filter(|_| strong.is_none());
             let is_tag = inner.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
@@ -107,7 +110,7 @@ mod tests {
             assert_eq!(read(other).unwrap(), Expected::Versions(vec![]), "{other}");
             assert_eq!(read(other).unwrap().check(3).unwrap_err().code(), Code::VersionConflict);
         }
-        for wrong in ["", "\"3", "3\"", "\"a b\"", ","] {
+        for wrong in ["", "\"3", "3\"", "\"a b\"", ",", "{}", "abc", "W/3", "-1"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(IfMatch(Some(None)).read().is_err());

@@ -15,8 +15,8 @@ use crate::wallet::model::CHARGE_MAX;
 /// The most that there may be of a reward.
 pub const STOCK_MAX: i64 = 1_000_000_000;
 
-/// Declares enums that Postgres and the journal know by the contract's words: each variant's in capitals. A word
-/// that `rename` took from here would be lost on the OpenAPI document.
+/// Declares enums that Postgres and the journal know by the contract's words: each variant's in capitals. A
+/// word that `rename` took from here would be lost on the OpenAPI document.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
