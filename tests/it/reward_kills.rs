@@ -88,8 +88,8 @@ async fn died(mut program: Program, is_told: impl Fn() -> bool) -> bool {
     has_ended
 }
 
-/// Asks until the connection breaks: who is told "later" asks again, who is told nothing never does. True when
-/// there was an answer.
+/// Asks until the connection breaks: who is told "later" asks again, who is told nothing never does. True
+/// when there was an answer.
 async fn until_broken(ask: impl AsyncFn() -> Option<(u16, String)>) -> bool {
     while let Some((status, text)) = ask().await {
         if status < 500 {
