@@ -38,7 +38,7 @@ pub async fn ask(
         Some(step) => Done::recalled(step),
         None => reserve(app, me.user, &request, body).await?,
     };
-    let fact: RewardRequested = asked.facts.find().map_err(Error::internal)?.ok_or_else(no_fact)?;
+    let fact: RewardRequested = asked.facts.first().map_err(Error::internal)?;
     if !asked.replayed {
         metrics::reward("requested");
     }
@@ -64,10 +64,6 @@ pub async fn ask(
         (made.reason, made.decided_at) = (ended.reason, ended.at);
     }
     Ok((made, asked.replayed))
-}
-
-fn no_fact() -> Error {
-    Error::internal("an entry lacks its fact")
 }
 
 /// Something is written already: whatever fails now, the outcome is not known yet.

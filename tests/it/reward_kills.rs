@@ -2,7 +2,7 @@
 //! loss of Redis. Granted once, the stock right.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -241,7 +241,6 @@ async fn killed_ten_times_under_load_each_is_granted_once() {
     let client = Client::new(&format!("http://127.0.0.1:{port}"));
     let mut program = Program::serve(app, port);
     let (told, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let stop = Arc::new(AtomicBool::new(false));
     let asking: Vec<_> = (0..12)
         .map(|_| {
             let (client, users, event) = (client.clone(), story.users.clone(), story.event.clone());
@@ -271,7 +270,6 @@ async fn killed_ten_times_under_load_each_is_granted_once() {
     for asking in asking {
         granted += asking.await.unwrap();
     }
-    stop.store(true, Ordering::Relaxed);
     assert_eq!(granted, 3 * STOCK, "so many were told that it is theirs");
     assert_eq!(program.terminate(), Some(0));
     let app = story.app.start_instances().await;
