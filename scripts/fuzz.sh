@@ -2,10 +2,12 @@
 # Asks a fresh server whatever its OpenAPI document allows, and what it does not, as nobody, as a USER and as
 # an ADMIN (schemathesis, all checks), then proves that the books agree. Fails at the first answer that the
 # document does not promise, at a 500 above all.
-#   scripts/fuzz.sh [seconds each]     ONRUSH names a binary to use instead of a release build.
+#   scripts/fuzz.sh [seconds each [seed]]     ONRUSH names a binary to use instead of a release build.
+# The seed makes what is asked repeatable, as far as time allows; `random` asks something new.
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-seconds=${1:-40}
+seconds=${1:-40} seed=${2:-1}
+[ "$seed" = random ] && seed=$RANDOM
 need python3 have python3
 need python3-venv python3 -c 'import ensurepip'
 need_build_and_servers
@@ -34,12 +36,12 @@ PY
 left_out=(--exclude-operation-id putHealth
     --exclude-path /v1/auth/logout --exclude-path '/v1/users/{userId}/role')
 ask() {
-    .venv/bin/schemathesis --config-file scripts/schemathesis.toml run "$url/openapi.json" --checks all \
-        --max-time "$seconds" --workers 2 --continue-on-failure --warnings off --suppress-health-check all \
-        "${left_out[@]}" "$@" | tee "$data/said"
+    .venv/bin/schemathesis --config-file scripts/schemathesis.toml run "$url/openapi.json" --checks all --seed "$seed" \
+        --max-time "$seconds" --workers 2 --continue-on-failure --warnings off \
+        --suppress-health-check all "${left_out[@]}" "$@" | tee "$data/said"
 }
 for role in nobody USER ADMIN; do
-    say "schemathesis as $role, $seconds s"
+    say "schemathesis as $role, $seconds s, seed $seed"
     as=()
     [ $role = nobody ] || as=(-H "Authorization: Bearer $(token $role)")
     ask "${as[@]}" || {

@@ -72,7 +72,7 @@ if [ $long = yes ]; then
         torture::faults
     say "a minute without Postgres; every control"
     TORTURE_AWAY_SECONDS=60 "${aloud[@]}" torture::without torture::control
-    ONRUSH="$onrush" scripts/fuzz.sh 200
+    ONRUSH="$onrush" scripts/fuzz.sh 200 random
     say "rewards, 50 deaths at each point between a request and its end"
     REWARD_DEATHS=50 "$onrush" with-servers --data-dir "$work/servers" -- "${some[@]}" reward_kills::dying
     say "ten million coupons"
