@@ -58,7 +58,6 @@ export const useCoupon = (bearer, code) => send('use', 'PUT', `/v1/coupons/${cod
 export const createReward = (bearer, body) => send('reward', 'POST', '/v1/rewards', { bearer, body });
 export const reward = (bearer, id) => send('reward_read', 'GET', `/v1/rewards/${id}`, { bearer });
 export const createEvent = (bearer, body) => send('event', 'POST', '/v1/events', { bearer, body });
-export const openEvents = (bearer) => send('events', 'GET', '/v1/events/open?limit=5', { bearer });
 export const askReward = (bearer, eventId, rewardId) =>
   send('ask', 'POST', '/v1/reward-requests', { bearer, body: { eventId, rewardId }, key: uuidv4() });
 export const requests = (bearer, event) =>
