@@ -246,6 +246,7 @@ mod seal;
 mod seats;
 pub mod servers;
 mod wallet;
+mod words;
 
 pub use accounts::model::Role;
 pub use http::identity::Identity;

@@ -5,6 +5,7 @@ local known = redis.call('HMGET', campaign, 'ordinal', 'quantity', 'claimed', 'e
     'per_user')
 local quantity, number = tonumber(known[2]), (tonumber(known[3]) or 0) + 1
 local mine = redis.call('HGET', claimants, user) or ''
+local _, mine_count = string.gsub(mine, ':', '')
 -- Why he may not have one.
 local function refusal()
     if not known[1] then return 'campaign_not_found' end
@@ -12,13 +13,11 @@ local function refusal()
     if now >= expires or (opens and now < opens) or (closes and now >= closes) then
         return 'campaign_not_open'
     end
-    local _, count = string.gsub(mine, ':', '')
-    if count >= tonumber(known[7]) then return 'coupon_already_claimed' end
+    if mine_count >= tonumber(known[7]) then return 'coupon_already_claimed' end
     if number > quantity then return 'coupon_sold_out' end
 end
 local function tell_claim()
-    local _, count = string.gsub(mine, ':', '')
-    fact('coupon.claimed', id, known[1], user, count + 1, number, quantity - number, known[7], version,
+    fact('coupon.claimed', id, known[1], user, mine_count + 1, number, quantity - number, known[7], version,
         known[4])
 end
 local function keep_claim()

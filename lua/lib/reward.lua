@@ -1,11 +1,14 @@
 
--- lib/reward: a reward that is to change. Needs the names reward id expected, lib/journal and lib/version.
+-- lib/reward: a reward that is to change. Needs the names reward id expected, and lib/journal. `expected`:
+-- `*`, or versions between commas.
 local known = redis.call('HMGET', reward, 'state', 'version', 'name', 'type', 'amount', 'campaign', 'stock',
     'taken')
 -- Why it may not.
 local function stays()
     if known[1] ~= 'live' then return 'reward_not_found' end
-    return conflict(known[2])
+    if expected == '' then return 'version_required' end
+    if expected == '*' or string.find(expected, ',' .. known[2] .. ',', 1, true) then return nil end
+    return 'version_conflict'
 end
 -- How it was; and its next version.
 local function tell_was()

@@ -1,6 +1,6 @@
 #!lua
 -- rewards/change: changes a reward, also its stock. While an event `runs`, it stays what it is.
--- USES shard journal version reward
+-- USES shard journal reward
 -- KEYS reward
 -- ARGV id expected runs name what amount campaign stock
 -- RETURNS done | reward_not_found | version_required | version_conflict | runs | taken(taken)

@@ -1,6 +1,6 @@
 #!lua
 -- rewards/delete: takes a reward away; requests that were made for it go on.
--- USES shard journal version reward
+-- USES shard journal reward
 -- KEYS reward
 -- ARGV id expected runs
 -- RETURNS done | reward_not_found | version_required | version_conflict | runs

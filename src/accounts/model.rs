@@ -7,54 +7,28 @@ use utoipa::ToSchema;
 
 use crate::http::name::{is_name, short_name};
 use crate::ids::UserId;
+use crate::words::words;
 
-/// What a user may do.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    ToSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "UPPERCASE")]
-#[clap(rename_all = "UPPER")]
-pub enum Role {
-    /// Acts for himself.
-    User,
-    /// Makes and runs concerts, queues and the like.
-    Operator,
-    /// Reads events, rewards and the audit log.
-    Auditor,
-    /// May everything.
-    Admin,
+words! {
+    /// What a user may do.
+    #[derive(Hash, clap::ValueEnum)]
+    #[clap(rename_all = "UPPER")]
+    Role {
+        /// Acts for himself.
+        User = "USER",
+        /// Makes and runs concerts, queues and the like.
+        Operator = "OPERATOR",
+        /// Reads events, rewards and the audit log.
+        Auditor = "AUDITOR",
+        /// May everything.
+        Admin = "ADMIN",
+    }
 }
 
 impl Role {
-    /// As it is stored and signed.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::User => "USER",
-            Self::Operator => "OPERATOR",
-            Self::Auditor => "AUDITOR",
-            Self::Admin => "ADMIN",
-        }
-    }
-
     /// Whether it runs concerts and queues, and sees what others reserved and paid.
     pub fn operates(self) -> bool {
         matches!(self, Self::Operator | Self::Admin)
-    }
-
-    /// Reads a stored or signed role.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::User, Self::Operator, Self::Auditor, Self::Admin].into_iter().find(|role| role.word() == word)
     }
 }
 

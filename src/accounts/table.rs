@@ -20,13 +20,11 @@ pub struct Account {
 }
 
 fn user(row: &sqlx::postgres::PgRow) -> Result<User, Error> {
-    let role: &str = row.try_get("role")?;
     Ok(User {
         user_id: row.try_get("user_id")?,
         email: row.try_get("email")?,
         name: row.try_get("name")?,
-        role: Role::from_word(role)
-            .ok_or_else(|| Error::internal(format_args!("postgres holds {role:?} as a role")))?,
+        role: Role::stored(row.try_get("role")?)?,
         created_at: row.try_get("created_at")?,
     })
 }
@@ -262,10 +260,7 @@ pub async fn session_changes(
         if let Some(family) = row.try_get("family_id")? {
             return Ok((Change::Ended(family), at));
         }
-        let word: &str = row.try_get("role")?;
-        let role = Role::from_word(word)
-            .ok_or_else(|| Error::internal(format_args!("postgres holds {word:?} as a role")))?;
-        Ok((Change::Role(row.try_get("user_id")?, role), at))
+        Ok((Change::Role(row.try_get("user_id")?, Role::stored(row.try_get("role")?)?), at))
     };
     rows.iter().map(change).collect()
 }

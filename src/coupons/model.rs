@@ -10,6 +10,7 @@ use crate::concerts::model::closes_after;
 use crate::error::Error;
 use crate::http::name::{is_name, name};
 use crate::ids::{BatchId, CampaignId, ImportId, UserId};
+use crate::words::words;
 
 use super::codes::{self, QUANTITY_MAX};
 
@@ -223,27 +224,15 @@ pub struct BatchStarted {
     pub batch_id: BatchId,
 }
 
-/// How far a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum JobState {
-    /// It goes on.
-    Running,
-    /// It has ended.
-    Done,
-    /// It has ended early; what was done stays.
-    Failed,
-}
-
-impl JobState {
-    /// As Postgres has it.
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "RUNNING" => Some(Self::Running),
-            "DONE" => Some(Self::Done),
-            "FAILED" => Some(Self::Failed),
-            _ => None,
-        }
+words! {
+    /// How far a job is.
+    JobState {
+        /// It goes on.
+        Running = "RUNNING",
+        /// It has ended.
+        Done = "DONE",
+        /// It has ended early; what was done stays.
+        Failed = "FAILED",
     }
 }
 

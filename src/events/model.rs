@@ -9,7 +9,8 @@ use super::condition::{Condition, Progress};
 use crate::clock;
 use crate::http::name::{is_name, name};
 use crate::ids::{CampaignId, EventId, RewardId};
-use crate::rewards::model::{Kind, RequestStatus, words};
+use crate::rewards::model::{Kind, RequestStatus};
+use crate::words::words;
 
 /// Rewards of one event.
 const REWARDS_MAX: usize = 20;

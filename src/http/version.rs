@@ -51,7 +51,7 @@ impl IfMatch {
     }
 }
 
-/// Which versions of a thing may be changed. Written as scripts take it (`lua/lib/version`).
+/// Which versions of a thing may be changed. Written as scripts take it (`lua/lib/reward`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// None was named.

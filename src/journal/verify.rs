@@ -106,7 +106,7 @@ pub async fn books(pg: &mut PgConnection, shard: Shard) -> Result<Differences, E
     differences.extend(crate::orders::verify::differences(pg, shard).await?);
     differences.extend(crate::ranking::verify::differences(pg, shard).await?);
     differences.extend(crate::coupons::verify::differences(pg, shard).await?);
-    differences.extend(crate::rewards::verify::differences(pg, shard).await?);
+    differences.extend(crate::rewards::table::books::differences(pg, shard).await?);
     Ok(differences)
 }
 

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::http::name::{is_name, name};
 use crate::ids::QueueId;
+use crate::words::words;
 
 /// The most that a queue may let in a second.
 pub const RATE_MAX: f64 = 100_000.0;
@@ -26,40 +27,15 @@ pub const POLL_JITTER_PERCENT: i64 = 15;
 /// An estimate never says more: nobody plans further.
 const WAIT_SECONDS_MAX: i64 = 86_400;
 
-/// What a queue does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE", try_from = "String")]
-pub enum QueueState {
-    /// Lets people in.
-    Open,
-    /// Takes people, lets nobody in.
-    Paused,
-    /// Takes nobody; who waits is gone.
-    Closed,
-}
-
-impl QueueState {
-    /// As scripts know it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Open => "OPEN",
-            Self::Paused => "PAUSED",
-            Self::Closed => "CLOSED",
-        }
-    }
-
-    /// Reads a script's word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Open, Self::Paused, Self::Closed].into_iter().find(|state| state.word() == word)
-    }
-}
-
-/// From a word alone: what is derived would also take an object of it.
-impl TryFrom<String> for QueueState {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        Self::from_word(&word).ok_or("must be OPEN, PAUSED or CLOSED")
+words! {
+    /// What a queue does.
+    QueueState {
+        /// Lets people in.
+        Open = "OPEN",
+        /// Takes people, lets nobody in.
+        Paused = "PAUSED",
+        /// Takes nobody; who waits is gone.
+        Closed = "CLOSED",
     }
 }
 

@@ -181,8 +181,7 @@ pub async fn change(
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
     let changed: QueueChanged = done.facts.first().map_err(Error::internal)?;
     let view = stats(app, queue).await?;
-    let state = QueueState::from_word(&changed.state.0)
-        .ok_or_else(|| Error::internal(format_args!("a queue is {:?}", changed.state)))?;
+    let state = QueueState::stored(&changed.state.0)?;
     let view =
         Queue { state, max_active: changed.max_active, admit_per_second: rate(changed.rate_tenths), ..view };
     Ok((view, done.replayed))
@@ -199,11 +198,9 @@ pub async fn stats(app: &App, queue: QueueId) -> Result<Queue, Error> {
     if reply.word() != "done" {
         return Err(refusal(&reply));
     }
-    let state = reply.text(0)?;
     Ok(Queue {
         queue_id: queue,
-        state: QueueState::from_word(&state)
-            .ok_or_else(|| Error::internal(format_args!("a queue is {state:?}")))?,
+        state: QueueState::stored(&reply.text(0)?)?,
         admit_per_second: rate(reply.int(1)?),
         max_active: reply.int(2)?,
         waiting: reply.int(3)?,

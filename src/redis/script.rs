@@ -34,7 +34,6 @@ const LIBRARY: &[(&str, &str)] = &[
     ("seats", include_str!("../../lua/lib/seats.lua")),
     ("failures", include_str!("../../lua/lib/failures.lua")),
     ("claim", include_str!("../../lua/lib/claim.lua")),
-    ("version", include_str!("../../lua/lib/version.lua")),
     ("reward", include_str!("../../lua/lib/reward.lua")),
     ("asking", include_str!("../../lua/lib/asking.lua")),
 ];

@@ -27,4 +27,3 @@ pub mod requests;
 pub mod routes;
 pub mod store;
 pub mod table;
-pub mod verify;

@@ -11,42 +11,10 @@ use crate::events::condition::Progress;
 use crate::http::name::{is_name, name};
 use crate::ids::{CampaignId, EventId, Points, RewardId, RewardRequestId, UserId};
 use crate::wallet::model::CHARGE_MAX;
+use crate::words::words;
 
 /// The most that there may be of a reward.
 pub const STOCK_MAX: i64 = 1_000_000_000;
-
-/// Declares enums that Postgres and the journal know by the contract's words: each variant's in capitals. A
-/// word that `rename` took from here would be lost on the OpenAPI document.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-        #[serde(rename_all = "UPPERCASE")]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
-
-        impl $name {
-            /// Its word.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            /// Reads its word.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
-            }
-
-            /// Reads its word from a store that we wrote.
-            pub fn stored(word: &str) -> Result<Self, $crate::error::Error> {
-                Self::from_word(word).ok_or_else(|| {
-                    $crate::error::Error::internal(format_args!(
-                        concat!("{:?} is stored as a ", stringify!($name)), word
-                    ))
-                })
-            }
-        }
-    };
-}
-pub(crate) use words;
 
 words! {
     /// What a reward is.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::concerts::model::SEATS_A_RESERVATION;
 use crate::error::{Error, FieldError};
 use crate::ids::{ConcertId, Points, ReservationId, ShowId, UserId};
+use crate::words::words;
 
 /// `GET /v1/concerts/{concertId}/seats?date=`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,36 +71,17 @@ impl ReserveRequest {
     }
 }
 
-/// What became of a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ReservationStatus {
-    /// Held until `expiresAt`.
-    Reserved,
-    /// Paid.
-    Confirmed,
-    /// Given up by its owner.
-    Cancelled,
-    /// Not paid in time.
-    Expired,
-}
-
-impl ReservationStatus {
-    /// As it is stored.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Reserved => "RESERVED",
-            Self::Confirmed => "CONFIRMED",
-            Self::Cancelled => "CANCELLED",
-            Self::Expired => "EXPIRED",
-        }
-    }
-
-    /// Reads a stored status.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Reserved, Self::Confirmed, Self::Cancelled, Self::Expired]
-            .into_iter()
-            .find(|status| status.word() == word)
+words! {
+    /// What became of a reservation.
+    ReservationStatus {
+        /// Held until `expiresAt`.
+        Reserved = "RESERVED",
+        /// Paid.
+        Confirmed = "CONFIRMED",
+        /// Given up by its owner.
+        Cancelled = "CANCELLED",
+        /// Not paid in time.
+        Expired = "EXPIRED",
     }
 }
 

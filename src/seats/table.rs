@@ -251,8 +251,7 @@ fn reservation_of(row: &sqlx::postgres::PgRow) -> Result<Reservation, Error> {
     let seats: Vec<i32> = row.try_get("seats")?;
     Ok(Reservation {
         reservation_id: row.try_get("reservation_id")?,
-        status: ReservationStatus::from_word(status)
-            .ok_or_else(|| Error::internal(format_args!("postgres holds {status:?} as a status")))?,
+        status: ReservationStatus::stored(status)?,
         concert_id: row.try_get("concert_id")?,
         show_id: row.try_get("show_id")?,
         date: row.try_get("date")?,

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::ids::{ConcertId, PaymentId, Points, ReservationId, TransactionId, UserId};
+use crate::words::words;
 
 /// The most that one charge may add.
 pub const CHARGE_MAX: i64 = 1_000_000_000;
@@ -61,39 +62,19 @@ pub struct Balance {
     pub balance: Points,
 }
 
-/// Why a balance changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum TransactionType {
-    /// Points came in.
-    Charge,
-    /// An order was paid.
-    Order,
-    /// Points were set aside for a payment.
-    Payment,
-    /// They went back.
-    Refund,
-    /// A reward was granted.
-    Reward,
-}
-
-impl TransactionType {
-    /// As the ledger stores it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Charge => "CHARGE",
-            Self::Order => "ORDER",
-            Self::Payment => "PAYMENT",
-            Self::Refund => "REFUND",
-            Self::Reward => "REWARD",
-        }
-    }
-
-    /// Reads the ledger's word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Charge, Self::Order, Self::Payment, Self::Refund, Self::Reward]
-            .into_iter()
-            .find(|kind| kind.word() == word)
+words! {
+    /// Why a balance changed.
+    TransactionType {
+        /// Points came in.
+        Charge = "CHARGE",
+        /// An order was paid.
+        Order = "ORDER",
+        /// Points were set aside for a payment.
+        Payment = "PAYMENT",
+        /// They went back.
+        Refund = "REFUND",
+        /// A reward was granted.
+        Reward = "REWARD",
     }
 }
 

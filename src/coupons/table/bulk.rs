@@ -6,10 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::job_state;
 use crate::clock::rfc3339;
 use crate::coupons::codes::{Codes, Coupon};
-use crate::coupons::model::Batch;
+use crate::coupons::model::{Batch, JobState};
 use crate::error::Error;
 use crate::ids::BatchId;
 
@@ -173,6 +172,6 @@ pub async fn batch(pool: &PgPool, id: BatchId) -> Result<Option<(Batch, Work)>, 
         sqlx::query("select * from coupon_batches where batch_id = $1").bind(id).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let work = read(&row)?;
-    let state = job_state(&row)?;
+    let state = JobState::stored(row.try_get("state")?)?;
     Ok(Some((Batch { state, done: work.done, count: work.count }, work)))
 }

@@ -6,8 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::job_state;
-use crate::coupons::model::{Import, ImportError};
+use crate::coupons::model::{Import, ImportError, JobState};
 use crate::error::Error;
 use crate::ids::ImportId;
 
@@ -202,7 +201,7 @@ pub async fn import(pool: &PgPool, id: ImportId) -> Result<Option<Import>, Error
     .fetch_optional(pool)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let state = job_state(&row)?;
+    let state = JobState::stored(row.try_get("state")?)?;
     let lines =
         sqlx::query("select line, reason from coupon_import_errors where import_id = $1 order by line")
             .bind(id)

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::codes::{self, Codes};
 use super::event::{CampaignCreated, CouponClaimed, CouponEvent};
-use super::model::{Campaign, JobState, Status};
+use super::model::{Campaign, Status};
 use super::store;
 use crate::clock::from_millis;
 use crate::error::Error;
@@ -265,13 +265,6 @@ fn read(row: &PgRow) -> Result<Campaign, Error> {
         closes_at: row.try_get("closes_at")?,
         per_user: row.try_get::<i32, _>("per_user")?.into(),
     })
-}
-
-/// How the state of a job is read.
-fn job_state(row: &PgRow) -> Result<JobState, Error> {
-    let stored: String = row.try_get("state")?;
-    JobState::from_word(&stored)
-        .ok_or_else(|| Error::internal(format_args!("postgres holds {stored} as a job's state")))
 }
 
 /// How a status of Postgres is read.

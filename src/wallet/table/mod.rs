@@ -309,12 +309,9 @@ pub async fn transactions(
         rows,
         |row| Ok(format!("{}-{}", row.try_get::<i64, _>("epoch")?, row.try_get::<i64, _>("seq")?)),
         |row| {
-            let word: &str = row.try_get("type")?;
             Ok(Transaction {
                 transaction_id: row.try_get("transaction_id")?,
-                kind: TransactionType::from_word(word).ok_or_else(|| {
-                    Error::internal(format_args!("postgres holds {word:?} as a transaction's type"))
-                })?,
+                kind: TransactionType::stored(row.try_get("type")?)?,
                 amount: row.try_get("amount")?,
                 balance_after: points(row.try_get("balance_after")?)?,
                 reference: row.try_get("reference")?,
