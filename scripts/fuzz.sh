@@ -36,8 +36,8 @@ PY
 left_out=(--exclude-operation-id putHealth
     --exclude-path /v1/auth/logout --exclude-path '/v1/users/{userId}/role')
 ask() {
-    .venv/bin/schemathesis --config-file scripts/schemathesis.toml run "$url/openapi.json" --checks all --seed "$seed" \
-        --max-time "$seconds" --workers 2 --continue-on-failure --warnings off \
+    .venv/bin/schemathesis --config-file scripts/schemathesis.toml run "$url/openapi.json" \
+        --checks all --seed "$seed" --max-time "$seconds" --workers 2 --continue-on-failure --warnings off \
         --suppress-health-check all "${left_out[@]}" "$@" | tee "$data/said"
 }
 for role in nobody USER ADMIN; do
