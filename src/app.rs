@@ -36,6 +36,7 @@ use crate::journal::{Journal, Limits, Shards};
 use crate::menus::board::Board;
 use crate::operations::model::Readiness;
 use crate::operations::rotation::Rotation;
+use crate::queue::line::Lines;
 use crate::queue::tick::Presence;
 use crate::queue::ticket::Tickets;
 use crate::ranking;
@@ -103,6 +104,8 @@ pub struct App {
     pub life: Life,
     /// A batch of coupons waits to be made.
     pub batch_begun: tokio::sync::Notify,
+    /// Lines of people, to answer polls from.
+    pub lines: Lines,
     /// Who polled.
     pub presence: Presence,
     /// Payments that run here.
@@ -195,6 +198,7 @@ impl App {
             latch: Latch::default(),
             codes,
             batch_begun: tokio::sync::Notify::new(),
+            lines: Lines::default(),
             presence: Presence::default(),
             driven: Driven::default(),
             texts: tokio::sync::Mutex::default(),

@@ -21,6 +21,7 @@ const WORDS: &[&str] = &[
     "joined",
     "late",
     "lost",
+    "no_line",
     "ok",
     "out_of_order",
     "replayed",

@@ -57,7 +57,8 @@
 //!         O->>P: the writer commits it
 //!     end
 //!     C->>O: GET …/tickets/me (Queue-Token)
-//!     O->>R: queue/poll, with all polls that wait meanwhile
+//!     O->>R: queue/line, at most ten times a second for all polls: who waits, a bit each
+//!     Note over O: position = bits up to mine; who is not in the line is asked of Redis (queue/poll)
 //!     O-->>C: 200 WAITING position 12, or ACTIVE until expiresAt
 //! ```
 //!

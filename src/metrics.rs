@@ -28,6 +28,8 @@ const LOADED: &str = "onrush_shard_rebuild_loaded";
 const REBUILD_SECONDS: &str = "onrush_shard_rebuild_seconds";
 const WAITING: &str = "onrush_queue_waiting";
 const ACTIVE: &str = "onrush_queue_active";
+const POLLED: &str = "onrush_queue_polls_total";
+const LINES: &str = "onrush_queue_line_reads_total";
 const JOINED: &str = "onrush_queue_joined_total";
 const ADMITTED: &str = "onrush_queue_admitted_total";
 const ENDED: &str = "onrush_queue_ended_total";
@@ -100,6 +102,8 @@ fn describe() {
     describe_histogram!(REBUILD_SECONDS, "Seconds of a rebuild");
     describe_gauge!(WAITING, "People who wait, in the queues of this instance's shards");
     describe_gauge!(ACTIVE, "People who are in, likewise");
+    describe_counter!(POLLED, "Polls, by whether a snapshot or Redis answered");
+    describe_counter!(LINES, "Snapshots of lines that were read from Redis");
     describe_counter!(JOINED, "Places taken");
     describe_counter!(ADMITTED, "People let in");
     describe_counter!(ENDED, "Places and passes that ended, by reason");
@@ -178,6 +182,16 @@ pub fn rebuild(shard: Shard, items: u64, took: Duration) {
 pub fn queues(waiting: i64, active: i64) {
     gauge!(WAITING).set(waiting as f64);
     gauge!(ACTIVE).set(active as f64);
+}
+
+/// Polls were answered from `snapshot` or by `redis`.
+pub fn polled(from: &'static str, count: u64) {
+    counter!(POLLED, "from" => from).increment(count);
+}
+
+/// A line was read.
+pub fn line_read() {
+    counter!(LINES).increment(1);
 }
 
 /// A place was taken.

@@ -28,8 +28,8 @@ local function tell_soft(most, told, restores)
 end
 
 -- Ends the places of those in `set` up to the score `to`, at most `most` of them: notes why in `over`, tells
--- their numbers. Passes end as expired or unused, places as lapsed or closed.
-local function finish(over, why, set, to, most)
+-- their numbers. Passes end as expired or unused, places as lapsed or closed, whose numbers are `vacated`.
+local function finish(over, why, set, to, most, vacated)
     local numbers, of_pass = {}, why == 'expired' or why == 'unused'
     for _, user in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', to, 'LIMIT', 0, most)) do
         if not over[user] then
@@ -37,6 +37,7 @@ local function finish(over, why, set, to, most)
             local number
             if of_pass then number = redis.call('HGET', passes, user)
             else number = redis.call('ZSCORE', waiting, user) end
+            if vacated then vacated[#vacated + 1] = number or nil end
             numbers[#numbers + 1] = number or nil
         end
     end

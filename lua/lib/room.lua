@@ -9,5 +9,5 @@ local function make_room()
         'active_ms', int(tonumber(active_seconds) * 1000), 'max_waiting', max_waiting, 'number', '0',
         'closed_below', '0', 'gaps', '', 'admit_from', '0',
         'hold_until', '0', 'hold_above', '0', 'served_at', int(now), 'served_since', int(now),
-        'pace', '0', 'paced_at', int(now), 'told', '0', 'restores', '0')
+        'pace', '0', 'paced_at', int(now), 'told', '0', 'restores', '0', 'line_from', '0')
 end

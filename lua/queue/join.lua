@@ -1,7 +1,7 @@
 #!lua
 -- queue/join: takes a place, or finds the one that the user has. Soft: the tick journals it.
--- USES shard
--- KEYS room waiting seen passes active buffer busy
+-- USES shard line
+-- KEYS room waiting line seen passes active buffer busy
 -- ARGV queue user gate
 -- RETURNS joined(number position) | found(number position) | active(number ends)
 -- RETURNS queue_not_found | queue_closed | queue_full | busy
@@ -24,8 +24,12 @@ if known[2] ~= '' and redis.call('ZCOUNT', waiting, open, '+inf') >= tonumber(kn
 end
 local number = int(redis.call('HINCRBY', room, 'number', 1))
 -- A place that closing has ended, and that no tick has swept yet.
-if place then redis.call('RPUSH', buffer, 'l|' .. place) end
+if place then
+    redis.call('RPUSH', buffer, 'l|' .. place)
+    mark_line(place, 0)
+end
 redis.call('ZADD', waiting, number, user)
+mark_line(number, 1)
 redis.call('ZADD', seen, int(now), user)
 redis.call('RPUSH', buffer, 'j|' .. number .. '|' .. user)
 redis.call('SADD', busy, queue)

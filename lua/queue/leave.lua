@@ -1,7 +1,7 @@
 #!lua
 -- queue/leave: gives a place or a pass up. Soft: the tick journals it.
--- USES shard pass
--- KEYS room waiting seen passes active fresh ended buffer busy
+-- USES shard pass line
+-- KEYS room waiting line seen passes active fresh ended buffer busy
 -- ARGV queue user number
 -- RETURNS done | queue_ticket_gone | queue_not_found
 -- EVENT none
@@ -12,6 +12,7 @@ if standing == 'lost' then
     -- It must not come back either; a later place of the same user ends with it.
     local later = redis.call('ZSCORE', waiting, user) or ''
     redis.call('ZREM', waiting, user)
+    if later ~= '' then mark_line(later, 0) end
     redis.call('ZREM', seen, user)
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
     redis.call('HINCRBY', room, 'restores', 1)
@@ -21,6 +22,7 @@ elseif standing == 'active' then
     redis.call('ZREM', fresh, user)
 else
     redis.call('ZREM', waiting, user)
+    mark_line(number, 0)
     redis.call('ZREM', seen, user)
 end
 redis.call('RPUSH', buffer, 'l|' .. number)

@@ -10,7 +10,8 @@ if known[1] ~= epoch or known[2] ~= 'loading' then return {'stale_epoch', known[
 -- The driver may send a chunk twice; loading it again would push list items twice.
 if known[3] == chunk then return {'ok'} end
 if tonumber(known[3]) + 1 ~= tonumber(chunk) then return {'out_of_order', known[3]} end
-local allowed = {HSET = true, ZADD = true, SADD = true, RPUSH = true, SETBIT = true}
+local allowed = {HSET = true, ZADD = true, SADD = true, RPUSH = true, SETBIT = true,
+    BITFIELD = true}
 local i = commands_from
 while i <= #ARGV do
     local command, key, count = ARGV[i], KEYS[targets_from - 1 + tonumber(ARGV[i + 1])], tonumber(ARGV[i + 2])

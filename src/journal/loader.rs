@@ -149,6 +149,16 @@ impl Loader {
         self.push("SETBIT", key, vec![offset.to_string(), "1".into()]).await
     }
 
+    /// 32 bits of a string, the first the highest, from bit 32 × `index` on. In memory only the key is kept.
+    pub async fn set_bits(&mut self, key: &Key, index: i64, bits: u32) -> Result<(), Error> {
+        if let Sink::Memory(_) = self.sink {
+            self.declare(key, Content::bits());
+            return Ok(());
+        }
+        let set = ["SET".into(), "u32".into(), format!("#{index}"), bits.to_string()];
+        self.push("BITFIELD", key, set.into()).await
+    }
+
     async fn push(&mut self, name: &'static str, key: &Key, args: Vec<String>) -> Result<(), Error> {
         let Sink::Redis { commands, waiting, .. } = &mut self.sink else { return Ok(()) };
         // Neighbours of one command and key become one command; SETBIT takes one bit at a time.

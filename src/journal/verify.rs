@@ -53,6 +53,7 @@ async fn verify_shard(journal: &Journal, pool: &PgPool, shard: Shard) -> Result<
         if let Some(expected) = self::expected(pool, &space, now_ms, Some(&found)).await? {
             let mut differences = compare(&expected.contents, &found.contents);
             differences.extend(expected.own);
+            differences.extend(crate::queue::verify::lines(&found.contents, &expected.queues, &space));
             return Ok(differences);
         }
     }
@@ -126,7 +127,8 @@ pub struct Raw {
     kind: String,
     /// Items in Redis' order.
     pub items: Vec<String>,
-    bytes: Vec<u8>,
+    /// A string's bytes.
+    pub bytes: Vec<u8>,
 }
 
 async fn snapshot(journal: &Journal, space: &Space, names: Vec<String>) -> Result<Option<Found>, Error> {
@@ -168,9 +170,10 @@ const OF_REDIS_ALONE: &[&str] = &[
     "paced_at",
     "number",
     "restores",
+    "line_from",
 ];
 /// Keys that a rebuild makes and that life goes on to change without the journal.
-const SOFT_PARTS: &[&str] = &["seen", "busy", "ended", "reserved", "ages", "days"];
+const SOFT_PARTS: &[&str] = &["seen", "line", "busy", "ended", "reserved", "ages", "days"];
 
 /// Each field that Redis lacks, or has otherwise, or has too much.
 pub fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {

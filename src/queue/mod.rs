@@ -7,12 +7,16 @@
 //! A place is WAITING, then ACTIVE (a pass), then gone: left, lapsed (three silent minutes), expired, unused
 //! (a minute after admission), spent by a payment, or closed with the queue.
 //!
-//! Keys of a queue: `room` (settings and counter), `waiting` and `seen` (a member a waiter), `passes`,
+//! Polls are answered from a snapshot of the line that each instance reads (see [`line`]).
+//!
+//! Keys of a queue: `room` (settings and counter), `waiting` and `seen` (a member a waiter), `line` (a bit a
+//! number from the first who waits, or may come back, to the last), `passes`,
 //! `active` and `fresh` (a member a pass), `buffer` (soft changes until the next tick), `log` (admissions of
 //! the last second, or ten for slow queues), `ended` (a field a user whose place ended after a loss). Of a
 //! shard: `busy` (queues in which something goes on).
 
 pub mod event;
+pub mod line;
 pub mod live;
 pub mod model;
 pub mod ops;

@@ -5,9 +5,9 @@ use super::model::{
     ChangeQueue, CreateQueue, PlaceStatus, PlaceView, Queue, QueueState, estimated_wait_seconds,
     poll_after_ms, rate,
 };
-use super::store;
 use super::ticket::Ticket;
-use crate::app::App;
+use super::{line, store};
+use crate::app::{App, AppState};
 use crate::audit::model::Act;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
@@ -39,7 +39,7 @@ pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView,
         metrics::joined();
     }
     let number = reply.int(0)?;
-    let mut view = place(queue, number, status, reply.int(1)?, &reply, 2)?;
+    let mut view = place(queue, number, status, reply.int(1)?, Pace::read(&reply, 2)?);
     view.token = Some(sign(app, queue, user, number));
     Ok((view, new))
 }
@@ -49,42 +49,60 @@ fn sign(app: &App, queue: QueueId, user: UserId, number: i64) -> String {
     app.tickets.sign(&Ticket { user, queue, number, epoch, issued_ms: app.clock.now_ms() })
 }
 
-/// A place for people. `detail` is the position while waiting, the end of the pass in milliseconds when in;
-/// pace and rate stand in the reply from `pace_at`.
-fn place(
-    queue: QueueId,
-    number: i64,
-    status: PlaceStatus,
-    detail: i64,
-    reply: &Reply,
-    pace_at: usize,
-) -> Result<PlaceView, Error> {
+/// Admissions a second, as measured, and as set, in tenths.
+#[derive(Clone, Copy)]
+struct Pace {
+    measured: f64,
+    set_tenths: i64,
+}
+
+impl Pace {
+    /// They stand in the reply from `at`.
+    fn read(reply: &Reply, at: usize) -> Result<Self, Error> {
+        Ok(Self { measured: reply.parse(at)?, set_tenths: reply.int(at + 1)? })
+    }
+}
+
+/// A place for people. `detail` is the position while waiting, the end of the pass in milliseconds when in.
+fn place(queue: QueueId, number: i64, status: PlaceStatus, detail: i64, pace: Pace) -> PlaceView {
     let active = status == PlaceStatus::Active;
     let position = if active { 0 } else { detail.max(1) };
-    let pace: f64 = reply.parse(pace_at)?;
-    Ok(PlaceView {
+    PlaceView {
         token: None,
         queue_id: queue,
         number,
         status,
         position,
         ahead: (position - 1).max(0),
-        estimated_wait_seconds: estimated_wait_seconds(position, pace, reply.int(pace_at + 1)?),
+        estimated_wait_seconds: estimated_wait_seconds(position, pace.measured, pace.set_tenths),
         poll_after_ms: if active { POLL_ACTIVE_MS } else { poll_after_ms(position, fastrand::f64()) },
         expires_at: active.then(|| from_millis(detail)),
-    })
+    }
 }
 
-/// How a ticket stands; puts a place back that was lost with Redis.
-pub async fn poll(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
+/// How a ticket stands, a moment ago at most: from the snapshot of the line, or else from Redis.
+pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
+    if ticket.is_expired(app.clock.now_ms()) {
+        return Err(Error::refused(Code::QueueTicketGone));
+    }
+    let Some(found) = line::look(app, ticket).await else { return stand(app, ticket).await };
+    app.presence.mark(ticket.queue, ticket.user);
+    let pace = Pace { measured: found.pace, set_tenths: found.rate_tenths };
+    Ok(place(ticket.queue, ticket.number, PlaceStatus::Waiting, found.position, pace))
+}
+
+/// How a ticket stands in Redis; puts a place back that was lost with it.
+async fn stand(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
     let (queue, user, number) = (ticket.queue, ticket.user, ticket.number);
     if ticket.is_expired(app.clock.now_ms()) {
         return Err(Error::refused(Code::QueueTicketGone));
     }
+    metrics::polled("redis", 1);
     let mut reply = app.journal.ask(shard(app, queue), |space| store::poll(space, ticket)).await?;
     let lost = reply.word() == "lost";
     if lost {
         reply = restore(app, ticket).await?;
+        app.lines.changed(queue);
     }
     let status = match reply.word() {
         "active" => PlaceStatus::Active,
@@ -92,8 +110,10 @@ pub async fn poll(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
         _ => return Err(refusal(&reply)),
     };
     app.presence.mark(queue, user);
-    let mut view = place(queue, number, status, reply.int(0)?, &reply, 1)?;
-    view.token = lost.then(|| sign(app, queue, user, number));
+    let mut view = place(queue, number, status, reply.int(0)?, Pace::read(&reply, 1)?);
+    // A ticket of the epoch of now can be answered from a snapshot.
+    let is_old = app.journal.shards.known(shard(app, queue)).0.epoch != ticket.epoch;
+    view.token = (lost || is_old).then(|| sign(app, queue, user, number));
     Ok(view)
 }
 
@@ -107,12 +127,13 @@ pub async fn leave(app: &App, ticket: &Ticket) -> Result<(), Error> {
         return Err(Error::refused(Code::QueueTicketGone));
     }
     let reply = app.journal.ask(shard(app, ticket.queue), |space| store::leave(space, ticket)).await?;
+    app.lines.changed(ticket.queue);
     if reply.word() == "done" { Ok(()) } else { Err(refusal(&reply)) }
 }
 
 /// Refuses a ticket that is not in, for what stands behind the queue: 429 with where it stands, or 410.
 pub async fn check_pass(app: &App, ticket: &Ticket) -> Result<(), Error> {
-    let view = poll(app, ticket).await?;
+    let view = stand(app, ticket).await?;
     match view.status {
         PlaceStatus::Active => Ok(()),
         PlaceStatus::Waiting => Err(not_admitted(&view)),
@@ -179,6 +200,7 @@ pub async fn change(
     let request = request.audited(Act::new(by, format_args!("queues/{queue}"), Some(body)));
     let script = |space: &Space| store::change(space, queue, body);
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
+    app.lines.changed(queue);
     let changed: QueueChanged = done.facts.first().map_err(Error::internal)?;
     let view = stats(app, queue).await?;
     let state = QueueState::stored(&changed.state.0)?;

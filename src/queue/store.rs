@@ -20,6 +20,8 @@ keys! {
     room
     /// User by number.
     waiting
+    /// Who waits, a bit a number.
+    line
     /// Who waits, by when he was seen last.
     seen
     /// User → number of those who are in.
@@ -62,22 +64,25 @@ script! {
 
     /// Takes a place.
     Join = "queue/join" {
-        keys { room, waiting, seen, passes, active, buffer, busy }
+        keys { room, waiting, line, seen, passes, active, buffer, busy }
         args { queue: QueueId, user: UserId, gate: u128 }
     }
 
     /// How a ticket stands.
     Poll = "queue/poll" { keys { room, waiting, passes, active, ended } args { user: UserId, number: i64 } }
 
+    /// All who wait, as bits.
+    Line = "queue/line" { keys { room, waiting, line } args { bytes_max: usize } }
+
     /// Puts a lost place back.
     Restore = "queue/restore" {
-        keys { room, waiting, seen, passes, active, ended, buffer, busy }
+        keys { room, waiting, line, seen, passes, active, ended, buffer, busy }
         args { queue: QueueId, user: UserId, number: i64 }
     }
 
     /// Gives a place up.
     Leave = "queue/leave" {
-        keys { room, waiting, seen, passes, active, fresh, ended, buffer, busy }
+        keys { room, waiting, line, seen, passes, active, fresh, ended, buffer, busy }
         args { queue: QueueId, user: UserId, number: i64 }
     }
 
@@ -92,7 +97,7 @@ script! {
 
     /// Journals, ends, admits.
     Tick = "queue/tick" {
-        keys { room, waiting, seen, passes, active, fresh, ended, buffer, log, busy }
+        keys { room, waiting, line, seen, passes, active, fresh, ended, buffer, log, busy }
         args { queue: QueueId, limit: usize, lapse_ms: i64, unused_ms: i64, busy_ms: u128 }
     }
 }
@@ -132,6 +137,7 @@ pub fn join(space: &Space, queue: QueueId, user: UserId, gate: u128) -> Join {
     Join {
         room: room(space, queue),
         waiting: waiting(space, queue),
+        line: line(space, queue),
         seen: seen(space, queue),
         passes: passes(space, queue),
         active: active(space, queue),
@@ -161,6 +167,7 @@ pub fn restore(space: &Space, ticket: &Ticket) -> Restore {
     Restore {
         room: room(space, ticket.queue),
         waiting: waiting(space, ticket.queue),
+        line: line(space, ticket.queue),
         seen: seen(space, ticket.queue),
         passes: passes(space, ticket.queue),
         active: active(space, ticket.queue),
@@ -178,6 +185,7 @@ pub fn leave(space: &Space, ticket: &Ticket) -> Leave {
     Leave {
         room: room(space, ticket.queue),
         waiting: waiting(space, ticket.queue),
+        line: line(space, ticket.queue),
         seen: seen(space, ticket.queue),
         passes: passes(space, ticket.queue),
         active: active(space, ticket.queue),
@@ -196,6 +204,7 @@ pub fn tick(space: &Space, queue: QueueId, limits: TickLimits) -> Tick {
     Tick {
         room: room(space, queue),
         waiting: waiting(space, queue),
+        line: line(space, queue),
         seen: seen(space, queue),
         passes: passes(space, queue),
         active: active(space, queue),

@@ -1,6 +1,6 @@
 //! The queue's own doing, ten times a second: admission, lapses, and the marks of who polled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::event::QueueEvent;
@@ -28,7 +28,7 @@ const MARKS_MAX: usize = 200_000;
 
 /// Who polled since the marks were last carried to Redis.
 #[derive(Debug, Default)]
-pub struct Presence(Mutex<BTreeMap<QueueId, BTreeSet<UserId>>>);
+pub struct Presence(Mutex<HashMap<QueueId, HashSet<UserId>>>);
 
 impl Presence {
     /// This user is there.
@@ -40,7 +40,7 @@ impl Presence {
         }
     }
 
-    fn take(&self) -> BTreeMap<QueueId, BTreeSet<UserId>> {
+    fn take(&self) -> HashMap<QueueId, HashSet<UserId>> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -82,12 +82,21 @@ pub async fn tick(app: &App, queue: QueueId) -> Result<(), Error> {
         unused_ms: UNUSED_MS,
         busy_ms: app.config.busy_after.as_millis(),
     };
+    let mut changed = false;
     for _ in 0..CALLS_MAX {
         let script = |space: &Space| store::tick(space, queue, limits);
         match app.journal.unawaited(super::ops::shard(app, queue), script).await? {
-            Outcome::Done(done) if measure(&done)? + 1 >= LIMIT => {}
-            Outcome::Done(_) | Outcome::Refused(_) => break,
+            Outcome::Done(done) => {
+                changed = true;
+                if measure(&done)? + 1 < LIMIT {
+                    break;
+                }
+            }
+            Outcome::Refused(_) => break,
         }
+    }
+    if changed {
+        app.lines.changed(queue);
     }
     Ok(())
 }

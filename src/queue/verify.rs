@@ -1,12 +1,13 @@
 //! What no tick has journaled yet, applied to what Postgres says, so that the two can be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::line::Line;
 use super::store;
 use crate::ids::QueueId;
 use crate::journal::loader::{Content, Contents};
 use crate::journal::verify::Raw;
-use crate::redis::Space;
+use crate::redis::{Key, Space};
 
 /// Plays each queue's buffer on the expected places.
 pub fn apply_soft(expected: &mut Contents, found: &BTreeMap<String, Raw>, queues: &[QueueId], space: &Space) {
@@ -16,6 +17,26 @@ pub fn apply_soft(expected: &mut Contents, found: &BTreeMap<String, Raw>, queues
             apply(expected, space, *queue, &event);
         }
     }
+}
+
+/// Does each queue's line show exactly those who wait? Both are of one moment.
+pub fn lines(found: &BTreeMap<String, Raw>, queues: &[QueueId], space: &Space) -> Vec<String> {
+    let mut differences = Vec::new();
+    for queue in queues {
+        let of = |key: Key| found.get(key.as_str());
+        let room = of(store::room(space, *queue)).map(Raw::flat).unwrap_or_default();
+        let Some(from) = room.get("line_from").and_then(|from| from.parse::<i64>().ok()) else { continue };
+        let waiting = of(store::waiting(space, *queue)).map(Raw::flat).unwrap_or_default();
+        let waiting: BTreeSet<i64> = waiting.values().filter_map(|number| number.parse().ok()).collect();
+        let bits = of(store::line(space, *queue)).map_or(&[][..], |raw| &raw.bytes);
+        let lined: BTreeSet<i64> = Line::new(from, bits).numbers().collect();
+        for number in waiting.symmetric_difference(&lined) {
+            let side =
+                if lined.contains(number) { "in the line only" } else { "waits, and is not in the line" };
+            differences.push(format!("queue {queue}: {number} {side}"));
+        }
+    }
+    differences
 }
 
 /// `j|number|user`, `l|number`, `r|number|user|later`.

@@ -30,6 +30,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("journal", include_str!("../../lua/lib/journal.lua")),
     ("pass", include_str!("../../lua/lib/pass.lua")),
     ("room", include_str!("../../lua/lib/room.lua")),
+    ("line", include_str!("../../lua/lib/line.lua")),
     ("admission", include_str!("../../lua/lib/admission.lua")),
     ("seats", include_str!("../../lua/lib/seats.lua")),
     ("failures", include_str!("../../lua/lib/failures.lua")),

@@ -272,12 +272,13 @@ async fn watch_changes(app: AppState) {
     }
 }
 
-/// Buckets of clients who have not asked for a while.
+/// Buckets of clients who have not asked for a while, and lines that nobody asked for.
 async fn forget_clients(app: AppState) {
     let mut ticks = interval(FORGET_CLIENTS_EVERY);
     loop {
         ticks.tick().await;
         app.limits.forget_full();
+        app.lines.forget_idle();
     }
 }
 
@@ -306,6 +307,7 @@ async fn carry_marks(app: AppState) {
     let mut ticks = interval(MARKS_EVERY);
     loop {
         ticks.tick().await;
+        app.lines.tell();
         if let Err(error) = queue::tick::carry_marks(&app).await {
             tracing::debug!(%error, "carrying marks");
         }

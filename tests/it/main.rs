@@ -28,6 +28,7 @@ mod instances;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod limits;
+mod lines;
 mod logs;
 mod loss;
 mod menus;
