@@ -4,25 +4,53 @@ import { check } from 'k6';
 import http from 'k6/http';
 import { uuidv4 } from './uuid.js';
 
-const BASE = __ENV.ONRUSH_URL || 'http://127.0.0.1:8080';
+// One instance, or several of the same deployment.
+const BASES = (__ENV.ONRUSH_URLS || __ENV.ONRUSH_URL || 'http://127.0.0.1:8080').split(',');
 
 // Refusals are answers too: only what a client cannot act on counts as a failure.
 http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 409, 410, 429));
 
-function send(name, method, path, { bearer, ticket, key, body } = {}) {
+// Requests go to the instances in turn, one of a user's after the other: what one instance did must hold in
+// the next.
+let turn = __VU;
+function base() {
+  turn += 1;
+  return BASES[turn % BASES.length];
+}
+
+// A request as `http.batch` takes it. `blind` throws the body of its answer away, unread.
+function request(name, method, path, { bearer, ticket, key, body, blind } = {}) {
   const headers = {};
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   if (ticket) headers['Queue-Token'] = ticket;
   if (key) headers['Idempotency-Key'] = key;
   if (body) headers['Content-Type'] = 'application/json';
-  return http.request(method, BASE + path, body ? JSON.stringify(body) : null, { headers, tags: { name } });
+  const params = { headers, tags: { name }, responseType: blind ? 'none' : 'text' };
+  return [method, base() + path, body ? JSON.stringify(body) : null, params];
 }
 
-// The answer's body when the status is the expected one, else null; the check remembers which it was.
+const send = (...what) => http.request(...request(...what));
+
+const BATCH_MAX = 100;
+
+// Sends many requests, a hundred at a time: the answers in the same order.
+function sendAll(requests) {
+  const answers = [];
+  for (let at = 0; at < requests.length; at += BATCH_MAX) {
+    answers.push(...http.batch(requests.slice(at, at + BATCH_MAX)));
+  }
+  return answers;
+}
+
+// The answer's body (null when it has none) when the status is the expected one, else null; the check
+// remembers which it was.
 export function expect(response, status, what) {
   const right = check(response, { [what]: (r) => r.status === status });
-  return right ? response.json() : null;
+  return right && response.body ? response.json() : null;
 }
+
+// What was refused, and why: the word of the problem, or null.
+export const codeOf = (response) => (response.status >= 400 && response.body ? response.json('code') : null);
 
 export const login = (email, password) =>
   send('login', 'POST', '/v1/auth/login', { body: { email, password } });
@@ -30,8 +58,22 @@ export const createConcert = (bearer, body) => send('concert', 'POST', '/v1/conc
 export const addShow = (bearer, concert, body) =>
   send('show', 'POST', `/v1/concerts/${concert}/shows`, { bearer, body });
 
-export const join = (bearer, queue) => send('join', 'POST', `/v1/queues/${queue}/tickets`, { bearer });
-export const poll = (ticket, queue) => send('poll', 'GET', `/v1/queues/${queue}/tickets/me`, { ticket });
+export const createQueue = (bearer, body) => send('queue', 'POST', '/v1/queues', { bearer, body });
+export const queue = (id) => send('queue_read', 'GET', `/v1/queues/${id}`);
+const joining = (bearer, queueId) => ['join', 'POST', `/v1/queues/${queueId}/tickets`, { bearer }];
+const polling = (ticket, queueId, blind) => [
+  'poll',
+  'GET',
+  `/v1/queues/${queueId}/tickets/me`,
+  { ticket, blind },
+];
+export const join = (bearer, queueId) => send(...joining(bearer, queueId));
+export const joinAll = (bearers, queueId) =>
+  sendAll(bearers.map((bearer) => request(...joining(bearer, queueId))));
+export const poll = (ticket, queueId) => send(...polling(ticket, queueId, false));
+export const pollBlind = (ticket, queueId) => send(...polling(ticket, queueId, true));
+export const pollAll = (tickets, queueId) =>
+  sendAll(tickets.map((ticket) => request(...polling(ticket, queueId, false))));
 export const leave = (ticket, queue) => send('leave', 'DELETE', `/v1/queues/${queue}/tickets/me`, { ticket });
 
 export const dates = (bearer, ticket, concert) =>
@@ -63,4 +105,4 @@ export const askReward = (bearer, eventId, rewardId) =>
 export const requests = (bearer, event) =>
   send('requests', 'GET', `/v1/reward-requests?eventId=${event}&limit=1`, { bearer });
 export const points = (bearer, userId) => send('points', 'GET', `/v1/users/${userId}/points`, { bearer });
-export const live = () => send('livez', 'GET', '/livez');
+export const live = () => send('livez', 'GET', '/livez', { blind: true });

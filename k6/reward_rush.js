@@ -4,37 +4,44 @@
 //
 //   USERS         a file of `onrush load-users --count N` (one user a request)
 //   ONRUSH_URL    the server            OPERATOR_EMAIL, OPERATOR_PASSWORD   who makes the event
-//   PROFILE       smoke (default), rate RATE, SECONDS, STOCK                override the profile's
+//   PROFILE       smoke (default), load, stress         RATE, SECONDS, STOCK   override the profile's
 import { check } from 'k6';
 import exec from 'k6/execution';
 import { Counter } from 'k6/metrics';
-import { chosen, oneUserEach, openLoop, prepared, signInOperator } from './lib/load.js';
+import { arrivals, arrivalsMax, chosen, daysAhead, enoughUsers } from './lib/load.js';
+import { options as flow, prepared, signInOperator, timed } from './lib/load.js';
 import * as onrush from './lib/onrush.js';
+import { summary } from './lib/report.js';
 import { users } from './lib/users.js';
 
 const profile = chosen({
   smoke: { rate: 200, seconds: 4, stock: 100 },
-  rate: { rate: 500, seconds: 20, stock: 1000 },
+  load: { rate: 500, seconds: 20, stock: 1000 },
+  stress: { rate: 1000, seconds: 20, stock: 2000 },
 });
 const STOCK = Number(__ENV.STOCK || profile.stock);
 const AMOUNT = 10;
-const MONTH_MS = 30 * 24 * 3600 * 1000;
 
 const granted = new Counter('granted');
 const outOfStock = new Counter('out_of_stock');
 
+const needs = { users: arrivalsMax(profile), points: 0 };
 // Enough for requests that take a second, all made before the spike: making them costs it time.
 const limits = { preAllocatedVUs: profile.rate, maxVUs: profile.rate * 4, gracefulStop: '10s' };
 
-export const options = openLoop('reward', profile, limits, {
+export const options = flow({ reward_rush: arrivals(profile, limits) }, needs, {
   granted: [`count==${STOCK}`],
-  'http_req_duration{name:ask}': ['p(95)<1000'],
-  // The winners on their own: each waits for three commits, the others for none.
-  'http_req_duration{name:ask,status:201}': ['p(95)<2000'],
+  ...timed(profile, {
+    'http_req_duration{name:ask}': ['p(95)<1000'],
+    // The winners on their own: each waits for three commits, the others for none.
+    'http_req_duration{name:ask,status:201}': ['p(95)<2000'],
+  }),
 });
 
+export const handleSummary = summary('reward_rush', profile);
+
 export function setup() {
-  oneUserEach(profile);
+  enoughUsers(needs);
   const operator = signInOperator();
   const made = onrush.createReward(operator, {
     name: `Load ${new Date().toISOString()}`,
@@ -45,8 +52,8 @@ export function setup() {
   const reward = prepared(made, 201, 'the reward is made').rewardId;
   const event = onrush.createEvent(operator, {
     name: 'Load',
-    startsAt: new Date(Date.now() - MONTH_MS).toISOString(),
-    endsAt: new Date(Date.now() + MONTH_MS).toISOString(),
+    startsAt: daysAhead(-30),
+    endsAt: daysAhead(30),
     active: true,
     rewardIds: [reward],
     condition: { type: 'NONE' },
@@ -56,13 +63,13 @@ export function setup() {
   return { operator, reward, event: prepared(event, 201, 'the event is made').eventId };
 }
 
-export default function ask({ event, reward }) {
+export default function rewardRush({ event, reward }) {
   const at = exec.scenario.iterationInTest;
   const { accessToken, userId } = users[at];
   const answer = onrush.askReward(accessToken, event, reward);
   if (answer.status === 410) {
     outOfStock.add(1);
-    check(answer, { 'out of stock': (refused) => refused.json('code') === 'reward_out_of_stock' });
+    check(answer, { 'out of stock': (refused) => onrush.codeOf(refused) === 'reward_out_of_stock' });
     return;
   }
   const won = onrush.expect(answer, 201, 'granted');
@@ -71,7 +78,7 @@ export default function ask({ event, reward }) {
   check(won, { 'it is there': (told) => told.status === 'GRANTED' && told.userId === userId });
   if (at % 2 === 0) return;
   const again = onrush.askReward(accessToken, event, reward);
-  check(again, { 'once is once': (refused) => refused.json('code') === 'reward_already_requested' });
+  check(again, { 'once is once': (refused) => onrush.codeOf(refused) === 'reward_already_requested' });
   const has = onrush.expect(onrush.points(accessToken, userId), 200, 'saw the points');
   check(has, { 'they are there': (told) => told && told.balance >= AMOUNT });
 }

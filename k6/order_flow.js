@@ -4,39 +4,43 @@
 //
 //   USERS         a file of `onrush load-users --points …` (they order in turn)
 //   ONRUSH_URL    the server            OPERATOR_EMAIL, OPERATOR_PASSWORD   who makes the menu
-//   PROFILE       smoke (default), rate RATE, SECONDS                       override the profile's
+//   PROFILE       smoke (default), load, stress         RATE, SECONDS       override the profile's
 import { check, sleep } from 'k6';
 import exec from 'k6/execution';
 import { Counter } from 'k6/metrics';
-import { chosen, openLoop, prepared, signInOperator } from './lib/load.js';
+import { arrivals, chosen, enoughUsers, makeMenus } from './lib/load.js';
+import { options as flow, signInOperator, timed } from './lib/load.js';
 import * as onrush from './lib/onrush.js';
+import { summary } from './lib/report.js';
 import { users } from './lib/users.js';
 import { uuidv4 } from './lib/uuid.js';
 
 const profile = chosen({
-  smoke: { rate: 50, seconds: 8 },
-  rate: { rate: 500, seconds: 60 },
+  smoke: { rate: 50, seconds: 6 },
+  load: { rate: 500, seconds: 60 },
+  stress: { rate: 1500, seconds: 60 },
 });
 const MENUS = 8;
 
 const orders = new Counter('orders');
 
-const limits = { preAllocatedVUs: 100, maxVUs: 1000, gracefulStop: '10s' };
+// They order in turn.
+const needs = { users: 300, points: 1_000_000 };
+const limits = { preAllocatedVUs: Math.max(100, profile.rate / 2), maxVUs: 1000, gracefulStop: '10s' };
 
-export const options = openLoop('order', profile, limits, {
-  'http_req_duration{name:order}': ['p(95)<1000'],
-  'http_req_duration{name:popular}': ['p(95)<200'],
-  'http_req_duration{name:orders}': ['p(95)<500'],
+export const options = flow({ order_flow: arrivals(profile, limits) }, needs, {
+  ...timed(profile, {
+    'http_req_duration{name:order}': ['p(95)<1000'],
+    'http_req_duration{name:popular}': ['p(95)<200'],
+    'http_req_duration{name:orders}': ['p(95)<500'],
+  }),
 });
 
+export const handleSummary = summary('order_flow', profile);
+
 export function setup() {
-  const bearer = signInOperator();
-  const menus = [];
-  for (let at = 0; at < MENUS; at += 1) {
-    const made = onrush.createMenu(bearer, { name: `Load ${at} ${uuidv4()}`, price: 10 + at });
-    menus.push(prepared(made, 201, 'the menu is made').menuId);
-  }
-  return { menus };
+  enoughUsers(needs);
+  return { menus: makeMenus(signInOperator(), MENUS) };
 }
 
 // Different menus, the first ones more often.
@@ -47,7 +51,7 @@ function choice(menus) {
   return [...chosen].map((menuId) => ({ menuId, quantity: 1 + Math.floor(Math.random() * 3) }));
 }
 
-export default function order({ menus }) {
+export default function orderFlow({ menus }) {
   const at = exec.scenario.iterationInTest;
   const { accessToken } = users[at % users.length];
   const body = { items: choice(menus) };
