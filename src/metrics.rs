@@ -1,8 +1,10 @@
 //! Every metric, declared once. Labels come from closed sets: routes, statuses, scripts, outcomes, shards.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::delivery::table::operator::Backlog;
@@ -137,9 +139,22 @@ pub fn http(route: &'static str, method: &'static str, status: u16) -> metrics::
     histogram!(HTTP, "route" => route, "method" => method, "status" => status.to_string())
 }
 
-/// A script was called.
-pub fn script(name: &'static str, outcome: &str, took: Duration) {
-    histogram!(SCRIPT, "script" => name, "outcome" => outcome.to_owned()).record(took);
+/// Histograms of script calls, looked up once for each outcome of a script.
+#[derive(Debug, Default)]
+pub struct ScriptMeter(Mutex<HashMap<&'static str, Vec<(String, Histogram)>>>);
+
+impl ScriptMeter {
+    /// A script was called.
+    pub fn record(&self, name: &'static str, outcome: &str, took: Duration) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcomes = known.entry(name).or_default();
+        let at = outcomes.iter().position(|(known, _)| known == outcome).unwrap_or_else(|| {
+            let made = histogram!(SCRIPT, "script" => name, "outcome" => outcome.to_owned());
+            outcomes.push((outcome.to_owned(), made));
+            outcomes.len() - 1
+        });
+        outcomes[at].1.record(took);
+    }
 }
 
 /// A handler waited for Postgres.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy};
 use fred::types::config::ServerConfig;
@@ -20,7 +21,7 @@ use super::line::Lines;
 use super::server::{self, COMMAND_TIMEOUT, ServerIdentity, away, builder, send};
 use super::streams::{self, Streams};
 use super::{Key, RedisError, Reply, Script, Scripts, Source, keys};
-use crate::metrics;
+use crate::metrics::ScriptMeter;
 
 /// Tries of a script whose slot is half-moved.
 const TRYAGAIN_MAX: u32 = 5;
@@ -50,6 +51,7 @@ pub struct Redis {
     /// Always false, but in a negative control: the command line reconnects by itself, and keys of another
     /// run are sent all the same.
     trusts_any: bool,
+    meter: ScriptMeter,
 }
 
 impl Redis {
@@ -72,7 +74,15 @@ impl Redis {
         subscriber.init().await.map_err(away)?;
         // Subscribes again after a reconnection; it ends with the client.
         drop(subscriber.manage_subscriptions());
-        Ok(Self { servers, subscriber, changed, reached: Mutex::default(), scripts, trusts_any })
+        Ok(Self {
+            servers,
+            subscriber,
+            changed,
+            reached: Mutex::default(),
+            scripts,
+            trusts_any,
+            meter: ScriptMeter::default(),
+        })
     }
 
     async fn open_one(
@@ -124,7 +134,7 @@ impl Redis {
             Ok(reply) => reply.word(),
             Err(_) => "error",
         };
-        metrics::script(source.name, outcome, started.elapsed());
+        self.meter.record(source.name, outcome, started.elapsed());
         answer
     }
 
@@ -163,8 +173,7 @@ impl Redis {
         let mut values = Vec::with_capacity(2 + keys.len() + args.len());
         values.push(Value::from(script.sha.as_str()));
         values.push(Value::from(keys.len() as i64));
-        values.extend(keys.into_iter().map(|key| Value::from(key.into_string())));
-        values.extend(args.into_iter().map(Value::from));
+        values.extend(shared(keys.iter().map(Key::as_str).chain(args.iter().map(String::as_str))));
         for attempt in 0..TRYAGAIN_MAX {
             match eval(&line.client, "EVALSHA", values.clone(), timeout).await {
                 // The whole text runs and stays loaded, on whichever node it was sent to.
@@ -365,6 +374,19 @@ impl Redis {
             tracing::warn!(%error, "forcing a redis reconnection");
         }
     }
+}
+
+/// Arguments in one buffer: a call is cloned in case it must be sent again, and costs no allocation each.
+fn shared<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> impl Iterator<Item = Value> {
+    let mut buffer = BytesMut::with_capacity(texts.clone().map(str::len).sum());
+    let lengths: Vec<usize> = texts
+        .map(|text| {
+            buffer.extend_from_slice(text.as_bytes());
+            text.len()
+        })
+        .collect();
+    let mut buffer = buffer.freeze();
+    lengths.into_iter().map(move |length| Value::Bytes(buffer.split_to(length)))
 }
 
 async fn eval(
