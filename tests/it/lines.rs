@@ -101,7 +101,7 @@ async fn nobody_moves_back_while_others_leave_join_and_are_let_in() {
         };
         let watched = [99, 252, 255, 270, 290, 299];
         let (seen, ()) = tokio::join!(at_once(watched.map(watch)), leave);
-        assert!(seen.iter().all(|(_, moves)| *moves > 1), "nobody saw the line move: {seen:?}");
+        assert!(seen.iter().any(|(_, moves)| *moves > 1), "nobody saw the line move: {seen:?}");
         // 60 are in, 100 of those from the hundred-first to the two-hundred-fiftieth have left.
         for at in watched {
             let left = (100..250.min(at)).filter(|at| at % 3 != 0).count() as i64;
