@@ -348,6 +348,12 @@ def running(binary):
             server.wait()
 
 
+def machine():
+    models = (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    cores = f"{os.cpu_count()} cores ({next(models, platform.machine())})"
+    return f"{cores}, shared by the load, the service, Redis and Postgres"
+
+
 def main():
     global SECONDS
     k6_binary, binary, *only = sys.argv[1:]
@@ -357,10 +363,7 @@ def main():
     with running(binary) as (folder, pid):
         runs = measure(k6_binary, binary, folder, pid, bool(only))
         subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
-    models = (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
-    machine = f"{os.cpu_count()} cores ({next(models, platform.machine())})"
-    shared = "shared by the load, the service, Redis and Postgres"
-    print(f"{machine}, {shared}; {ROUNDS} rounds of {SECONDS} s\n")
+    print(f"{machine()}; {ROUNDS} rounds of {SECONDS} s\n")
     print("| what | a second | beside `/livez` | p50 ms | p99 ms | CPU µs: Onrush + Redis + Postgres |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     for name, found in runs.items():

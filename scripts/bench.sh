@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# The README's figures: a release build on a fresh demo, loaded from this machine. Prints a table. With
-# `coupons`, only the rows of coupons, and those that they stand beside.
+# Figures of a release build on a fresh demo, loaded from this machine. Prints a table.
+#   scripts/bench.sh                  the README's rows (wrk and k6)
+#   scripts/bench.sh coupons          only those of coupons, and what they stand beside
+#   scripts/bench.sh crowd [waiting]  BENCHMARKS.md: crowds, purchases, Postgres alone (benches/rush)
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 need python3 have python3
@@ -9,4 +11,11 @@ need_build_and_servers
 need_k6
 say "building"
 cargo build --release --locked
+if [ "${1-}" = crowd ]; then
+    shift
+    say "building the load generator"
+    rush=$(cargo build --release --locked --bench rush --message-format json-render-diagnostics |
+        sed -n 's/.*"name":"rush".*"executable":"\([^"]*\)".*/\1/p')
+    exec python3 benches/crowd.py "$rush" "$(target_folder)/release/onrush" "$@"
+fi
 exec python3 benches/figures.py "$k6" "$(target_folder)/release/onrush" "$@"

@@ -43,6 +43,8 @@ else
     aloud=("${some[@]}" --nocapture --test-threads 1)
 fi
 "$onrush" with-servers --data-dir "$work/servers" -- "${suite[@]}"
+say "benches, each once"
+cargo test --locked --bench micro --bench rush >/dev/null
 say "a part of the suite on a Redis Cluster"
 "$onrush" with-servers --cluster --data-dir "$work/cluster" -- \
     "${some[@]}" payments:: loss:: instances:: queue:: coupons:: coupon_kills:: rewards:: reward_races:: \

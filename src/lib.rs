@@ -252,6 +252,16 @@ mod words;
 pub use accounts::model::Role;
 pub use http::identity::Identity;
 
+/// What `benches/` measures; for nobody else.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::journal::OpStep;
+    pub use crate::journal::entry::{ChainHash, Entry, chain_hash};
+    pub use crate::queue::line::Line;
+    pub use crate::queue::ticket::{Ticket, Tickets};
+    pub use crate::redis::{Shard, Space, StreamEntry};
+}
+
 /// All scripts, for the loader and the contract test.
 fn scripts() -> Vec<&'static redis::Source> {
     let mut all = vec![&journal::store::LOAD, &journal::store::SNAPSHOT];

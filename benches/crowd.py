@@ -1,0 +1,190 @@
+"""Measures crowds and what they stand beside, in one run, by `rush` (see README.md beside this file)."""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import figures
+
+ROUNDS = 3
+SECONDS = 5
+# Of each round: everybody joins a fresh queue, at most.
+JOINERS = 250_000
+POINTS = 10_000_000
+FEW, MANY = 1_000, 100_000
+BASELINE = "127.0.0.1:0"
+
+
+class Rush:
+    """One generator for all rows: the same thread, the same bytes."""
+
+    def __init__(self, binary, root, operator):
+        self.binary, self.root = binary, root
+        self.env = {**os.environ, "RUSH_OPERATOR_TOKEN": operator}
+
+    def run(self, *args):
+        command = [self.binary, *map(str, args)]
+        done = subprocess.run(command, env=self.env, check=True, capture_output=True, text=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def load(self, url, flow, *args, refused=(), seconds=SECONDS):
+        """Figures of one load; every answer is a success, or of a status that is expected."""
+        with figures.Run(self.root) as run:
+            found = self.run("load", "--url", url, "--flow", flow, "--seconds", seconds, *args)
+        wrong = {status for status in found["statuses"] if int(status) >= 300} - set(refused)
+        if wrong or found["broken"]:
+            sys.exit(f"{flow}: {found}")
+        rate, count = found["rate"], found["requests"]
+        if flow == "purchase":
+            count = found["kinds"]["purchase"]["count"]
+            rate = count / found["seconds"]
+        return {
+            "rate": rate,
+            "p50": found["p50_ms"],
+            "p99": found["p99_ms"],
+            "cpu": {name: spent / count * 1e6 for name, spent in run.spent.items()},
+        }
+
+
+class Baseline:
+    """The same write by Postgres alone, on the demo's Postgres; and a handler that does nothing."""
+
+    def __init__(self, binary, database):
+        command = [binary, "postgres-only", "--database-url", database, "--listen", BASELINE]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.settings = ""
+        for line in self.process.stdout:
+            if line.startswith("ready "):
+                self.url = line.split()[1]
+                return
+            self.settings = line.strip()
+        sys.exit("the baseline does not start")
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def queue_of(connection, operator):
+    body = {"name": "Crowd", "admitPerSecond": 0, "maxActive": 0, "activeSeconds": 60}
+    return figures.ask(connection, "POST", "/v1/queues", body, **operator)["queueId"]
+
+
+def crowd(rush, url, queue, users, folder, count):
+    """So many wait in a queue; their tickets, and what Redis took for each."""
+    lines = users.read_text().split("\n", count + 1)[: count + 1]
+    some, tickets = folder / f"users-{count}", folder / f"tickets-{count}"
+    some.write_text("\n".join(lines) + "\n")
+    rush.run("join-all", "--url", url, "--queue", queue, "--users", some, "--tickets", tickets)
+    return tickets
+
+
+def used_memory(port):
+    command = ["redis-cli", "-p", port, "info", "memory"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(re.search(r"used_memory:(\d+)", text)[1])
+
+
+def lag(url):
+    """The oldest entry that Postgres does not have, in seconds."""
+    found = re.findall(r"^onrush_journal_lag_seconds\{.*\} ([\d.e-]+)$", figures.scrape(url), re.M)
+    return max(map(float, found), default=0)
+
+
+class Joins:
+    """Everybody joins a fresh queue; how far Postgres is behind right after."""
+
+    def __init__(self, rush, url, users):
+        self.rush, self.url, self.users, self.lags = rush, url, users, []
+
+    def load(self):
+        found = self.rush.load(self.url, "join", "--users", self.users, "--connections", 64)
+        self.lags.append(lag(self.url))
+        time.sleep(2)
+        return found
+
+
+def measure(rush, baseline, demo, folder, binary, many):
+    url = demo["url"]
+    connection, operator = figures.sign_in(demo, "OPERATOR")
+    users = folder / "users.csv"
+    with users.open("w") as file:
+        count = max(many, JOINERS)
+        command = [binary, "load-users", "--data-dir", folder, "--count", str(count), "--points", str(POINTS)]
+        subprocess.run(command, check=True, stdout=file)
+    few, lots = queue_of(connection, operator), queue_of(connection, operator)
+    port = demo["redisUrl"].rsplit(":", 1)[1]
+    tickets = crowd(rush, url, few, users, folder, FEW)
+    before = used_memory(port)
+    all_tickets = crowd(rush, url, lots, users, folder, many)
+    bytes_each = (used_memory(port) - before) / many
+    print(f"bytes of Redis a waiter, journal and all: {bytes_each:.0f}", file=sys.stderr)
+    poll = lambda queue, tickets: rush.load(url, "poll", "--queue", queue, "--tickets", tickets)
+    charge = lambda clients: rush.load(url, "charge", "--users", users, "--connections", clients)
+    alone = lambda clients: rush.load(baseline.url, "postgres-charge", "--connections", clients)
+    claim = lambda: rush.load(url, "claim", "--users", users, "--connections", 256)
+    buy = lambda: rush.load(url, "purchase", "--users", users, "--connections", 1000)
+    joins = Joins(rush, url, users)
+    loads = {
+        "bare axum handler, 64": lambda: rush.load(baseline.url, "bare"),
+        "`GET /livez`, 64": lambda: rush.load(url, "livez"),
+        f"poll, {FEW:,} waiting, 64": lambda: poll(few, tickets),
+        f"poll, {many:,} waiting, 64": lambda: poll(lots, all_tickets),
+        "Postgres alone: charge, 64": lambda: alone(64),
+        "durable charge, 64": lambda: charge(64),
+        "Postgres alone: charge, 256": lambda: alone(256),
+        "durable charge, 256": lambda: charge(256),
+        "durable claim of one campaign, 256": claim,
+        "join of one queue, 64": joins.load,
+        "whole purchase, five requests, 1,000": buy,
+    }
+    runs = {name: [] for name in loads}
+    for at in range(ROUNDS):
+        for name, load in loads.items():
+            runs[name].append(load())
+            print(f"round {at + 1}: {name}: {runs[name][-1]['rate']:.0f}/s", file=sys.stderr)
+    print(f"lag right after joins, s: {joins.lags}", file=sys.stderr)
+    return runs
+
+
+def tell(runs, settings, many):
+    livez = runs["`GET /livez`, 64"]
+    print(f"{figures.machine()}; {ROUNDS} rounds of {SECONDS} s, medians, in turn; {settings}\n")
+    print("| what, clients | a second | beside `/livez` | p50 ms | p99 ms | CPU µs: Onrush + Redis + Postgres |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    for name, found in runs.items():
+        run, share = figures.median(found), figures.beside(found, livez)
+        groups = ("onrush", "Redis", "Postgres")
+        cpu = " + ".join(f"{run['cpu'][group]:.1f}" for group in groups)
+        print(f"| {name} | {run['rate']:,.0f} | {share:.2f} | {run['p50']:.2f} | {run['p99']:.2f} | {cpu} |")
+    for clients in (64, 256):
+        ours, alone = runs[f"durable charge, {clients}"], runs[f"Postgres alone: charge, {clients}"]
+        print(f"\nCharges beside Postgres alone, {clients} clients: {figures.beside(ours, alone):.2f}")
+    polls = figures.beside(runs[f"poll, {many:,} waiting, 64"], runs[f"poll, {FEW:,} waiting, 64"])
+    print(f"\nPolls with {many:,} waiting beside {FEW:,}: {polls:.2f}")
+
+
+def main():
+    rush_binary, binary, *count = sys.argv[1:]
+    many = int(count[0]) if count else MANY
+    with figures.running(binary) as (folder, pid):
+        folder = Path(folder)
+        demo = json.loads((folder / "demo.json").read_text())
+        token = figures.sign_in(demo, "OPERATOR")[1]["Authorization"].split()[1]
+        rush = Rush(rush_binary, pid, token)
+        baseline = Baseline(rush_binary, demo["databaseUrl"])
+        try:
+            runs = measure(rush, baseline, demo, folder, binary, many)
+        finally:
+            baseline.end()
+        subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
+    tell(runs, baseline.settings, many)
+
+
+if __name__ == "__main__":
+    main()
