@@ -7,7 +7,7 @@
 //! A place is WAITING, then ACTIVE (a pass), then gone: left, lapsed (three silent minutes), expired, unused
 //! (a minute after admission), spent by a payment, or closed with the queue.
 //!
-//! Polls are answered from a snapshot of the line that each instance reads (see [`line`]).
+//! Polls are answered from a snapshot of the line that each instance reads (see [`line`](mod@line)).
 //!
 //! Keys of a queue: `room` (settings and counter), `waiting` and `seen` (a member a waiter), `line` (a bit a
 //! number from the first who waits, or may come back, to the last), `passes`,
