@@ -20,7 +20,7 @@ const AUDIENCE: &str = "onrush";
 /// RFC 9068.
 const TYPE: &str = "at+jwt";
 /// Tokens whose signature was checked and is remembered: a check costs 35 µs, and a crowd of a million comes
-/// with a token each. About 100 bytes a token.
+/// with a token each. About 140 bytes a token.
 const REMEMBERED_MAX: usize = 1_000_000;
 
 #[derive(Serialize, Deserialize)]

@@ -29,6 +29,8 @@ use crate::redis::Space;
 const AGE_MAX: Duration = Duration::from_millis(150);
 /// From this age on it is read again.
 const REFRESH_AFTER: Duration = Duration::from_millis(90);
+/// Pause between two readings, however often something has changed.
+const READ_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a line that are read: sixteen million numbers. Polls of longer ones go to Redis.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A line that nobody asked for so long is forgotten.
@@ -83,6 +85,12 @@ impl Line {
         (up_to & 1 == 1).then(|| i64::from(self.before[at / 64]) + i64::from(up_to.count_ones()))
     }
 
+    /// How many wait.
+    fn len(&self) -> i64 {
+        let last = self.words.last().map_or(0, |word| word.count_ones());
+        i64::from(self.before.last().copied().unwrap_or(0)) + i64::from(last)
+    }
+
     /// All who wait.
     pub fn numbers(&self) -> impl Iterator<Item = i64> {
         let waits = |at: &usize| self.words[at / 64] >> (63 - at % 64) & 1 == 1;
@@ -119,13 +127,13 @@ type Flight = Shared<BoxFuture<'static, Option<Arc<Snapshot>>>>;
 struct Slot {
     last: RwLock<Option<Arc<Snapshot>>>,
     /// Only a snapshot that was asked for later answers.
-    changed: RwLock<Instant>,
+    told: RwLock<Instant>,
     flight: Mutex<Option<Flight>>,
 }
 
 impl Default for Slot {
     fn default() -> Self {
-        Self { last: RwLock::default(), changed: RwLock::new(Instant::now()), flight: Mutex::default() }
+        Self { last: RwLock::default(), told: RwLock::new(Instant::now()), flight: Mutex::default() }
     }
 }
 
@@ -150,11 +158,12 @@ impl Lines {
         metrics::polled("snapshot", self.answered.swap(0, Ordering::Relaxed));
     }
 
-    /// Somebody left here, or the queue was changed here: whoever asks here from now on sees it. Elsewhere it
-    /// is seen with the next snapshot.
-    pub fn changed(&self, queue: QueueId) {
+    /// Somebody was told here how it stands now (that he has left, where he is): whoever asks here from now
+    /// on is told nothing older. Elsewhere it is seen with the next snapshot.
+    pub fn told(&self, queue: QueueId) {
         if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&queue) {
-            *slot.changed.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            let mut told = slot.told.write().unwrap_or_else(PoisonError::into_inner);
+            *told = Instant::now();
         }
     }
 
@@ -177,7 +186,11 @@ impl Slot {
             return under_way.clone();
         }
         let (slot, reader) = (self.clone(), app.clone());
+        let not_before = self.last().map(|last| last.asked + READ_PAUSE);
         let reading = async move {
+            if let Some(at) = not_before {
+                tokio::time::sleep_until(at.into()).await;
+            }
             let read = read(&reader, queue).await.inspect_err(|error| {
                 tracing::debug!(%queue, %error, "reading a line");
             });
@@ -194,19 +207,17 @@ impl Slot {
 
     /// A snapshot that is young enough.
     async fn young(self: &Arc<Self>, app: &AppState, queue: QueueId) -> Option<Arc<Snapshot>> {
-        let changed = *self.changed.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = self.last().filter(|last| last.asked >= changed) {
-            let age = last.asked.elapsed();
-            if age >= REFRESH_AFTER {
+        let told = *self.told.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = Instant::now().checked_sub(AGE_MAX).map_or(told, |at| at.max(told));
+        if let Some(last) = self.last().filter(|last| last.asked >= oldest) {
+            if last.asked.elapsed() >= REFRESH_AFTER {
                 drop(self.read(app, queue));
             }
-            if age <= AGE_MAX {
-                return Some(last);
-            }
+            return Some(last);
         }
         match self.read(app, queue).await {
-            // That one was on its way before.
-            Some(read) if read.asked < changed => self.read(app, queue).await,
+            // That one was on its way before, perhaps for long.
+            Some(read) if read.asked < oldest => self.read(app, queue).await,
             read => read,
         }
     }
@@ -232,12 +243,22 @@ async fn read(app: &App, queue: QueueId) -> Result<Option<Snapshot>, Error> {
         bytes_max: BYTES_MAX,
     };
     let reply = app.journal.ask(super::ops::shard(app, queue), script).await?;
-    if reply.word() != "done" {
-        return Ok(None);
+    let nobody = Snapshot { asked, epoch: 0, line: Line::new(0, &[]), pace: 0.0, rate_tenths: 0 };
+    match reply.word() {
+        "done" => {}
+        // Nobody is found in it; all are asked of Redis, until it is read again.
+        "no_line" => return Ok(Some(nobody)),
+        _ => return Ok(None),
     }
     metrics::line_read();
-    let mut line = Line::new(reply.int(4)?, &reply.bytes(5)?);
+    let mut line = Line::new(reply.int(5)?, &reply.bytes(6)?);
     line.close_below(reply.int(3)?);
+    let waiting = reply.int(4)?;
+    if line.len() != waiting {
+        // A program that keeps no line has written, too.
+        tracing::warn!(%queue, waiting, lined = line.len(), "the line does not show who waits");
+        return Ok(Some(nobody));
+    }
     let (epoch, pace) = (reply.parse(0)?, reply.parse(1)?);
     Ok(Some(Snapshot { asked, epoch, line, pace, rate_tenths: reply.int(2)? }))
 }

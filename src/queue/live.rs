@@ -45,7 +45,7 @@ pub fn stream(app: AppState, ticket: Ticket) -> Result<impl Stream<Item = Result
 /// Waits until there is something to say.
 async fn next(
     app: &AppState,
-    ticket: Ticket,
+    mut ticket: Ticket,
     mut last: Option<PlaceView>,
     said: Instant,
 ) -> Option<(Event, Stage)> {
@@ -58,6 +58,8 @@ async fn next(
                 return Some((event("active", &view), Stage::Ended));
             }
             Ok(view) => {
+                // Signed anew: the old one would be, each time.
+                ticket = view.token.as_deref().and_then(|token| app.tickets.read(token)).unwrap_or(ticket);
                 let news = last.as_ref().is_none_or(|last| last.position != view.position);
                 if news || view.token.is_some() || said.elapsed() >= SAY_EVERY {
                     let said = Instant::now();

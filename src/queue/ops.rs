@@ -30,6 +30,9 @@ pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView,
     let gate = app.config.join_busy_after.as_millis();
     let reply = app.journal.ask(shard(app, queue), |space| store::join(space, queue, user, gate)).await?;
     let new = reply.word() == "joined";
+    if reply.word() == "found" {
+        app.lines.told(queue);
+    }
     let status = match reply.word() {
         "joined" | "found" => PlaceStatus::Waiting,
         "active" => PlaceStatus::Active,
@@ -85,14 +88,14 @@ pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
     if ticket.is_expired(app.clock.now_ms()) {
         return Err(Error::refused(Code::QueueTicketGone));
     }
-    let Some(found) = line::look(app, ticket).await else { return stand(app, ticket).await };
+    let Some(found) = line::look(app, ticket).await else { return stand(app, ticket, false).await };
     app.presence.mark(ticket.queue, ticket.user);
     let pace = Pace { measured: found.pace, set_tenths: found.rate_tenths };
     Ok(place(ticket.queue, ticket.number, PlaceStatus::Waiting, found.position, pace))
 }
 
 /// How a ticket stands in Redis; puts a place back that was lost with it.
-async fn stand(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
+async fn stand(app: &App, ticket: &Ticket, checks_pass: bool) -> Result<PlaceView, Error> {
     let (queue, user, number) = (ticket.queue, ticket.user, ticket.number);
     if ticket.is_expired(app.clock.now_ms()) {
         return Err(Error::refused(Code::QueueTicketGone));
@@ -102,17 +105,21 @@ async fn stand(app: &App, ticket: &Ticket) -> Result<PlaceView, Error> {
     let lost = reply.word() == "lost";
     if lost {
         reply = restore(app, ticket).await?;
-        app.lines.changed(queue);
     }
     let status = match reply.word() {
         "active" => PlaceStatus::Active,
         "queue_not_admitted" => PlaceStatus::Waiting,
         _ => return Err(refusal(&reply)),
     };
+    // Who has just joined is in the next snapshot. For the others the last one may be older than what they
+    // are told now.
+    let is_old = app.journal.shards.known(shard(app, queue)).0.epoch != ticket.epoch;
+    if is_old || checks_pass {
+        app.lines.told(queue);
+    }
     app.presence.mark(queue, user);
     let mut view = place(queue, number, status, reply.int(0)?, Pace::read(&reply, 1)?);
     // A ticket of the epoch of now can be answered from a snapshot.
-    let is_old = app.journal.shards.known(shard(app, queue)).0.epoch != ticket.epoch;
     view.token = (lost || is_old).then(|| sign(app, queue, user, number));
     Ok(view)
 }
@@ -127,13 +134,16 @@ pub async fn leave(app: &App, ticket: &Ticket) -> Result<(), Error> {
         return Err(Error::refused(Code::QueueTicketGone));
     }
     let reply = app.journal.ask(shard(app, ticket.queue), |space| store::leave(space, ticket)).await?;
-    app.lines.changed(ticket.queue);
-    if reply.word() == "done" { Ok(()) } else { Err(refusal(&reply)) }
+    if reply.word() != "done" {
+        return Err(refusal(&reply));
+    }
+    app.lines.told(ticket.queue);
+    Ok(())
 }
 
 /// Refuses a ticket that is not in, for what stands behind the queue: 429 with where it stands, or 410.
 pub async fn check_pass(app: &App, ticket: &Ticket) -> Result<(), Error> {
-    let view = stand(app, ticket).await?;
+    let view = stand(app, ticket, true).await?;
     match view.status {
         PlaceStatus::Active => Ok(()),
         PlaceStatus::Waiting => Err(not_admitted(&view)),
@@ -200,7 +210,7 @@ pub async fn change(
     let request = request.audited(Act::new(by, format_args!("queues/{queue}"), Some(body)));
     let script = |space: &Space| store::change(space, queue, body);
     let done = app.journal.perform(shard(app, queue), &request, script).await?.done()?;
-    app.lines.changed(queue);
+    app.lines.told(queue);
     let changed: QueueChanged = done.facts.first().map_err(Error::internal)?;
     let view = stats(app, queue).await?;
     let state = QueueState::stored(&changed.state.0)?;

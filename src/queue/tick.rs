@@ -96,7 +96,7 @@ pub async fn tick(app: &App, queue: QueueId) -> Result<(), Error> {
         }
     }
     if changed {
-        app.lines.changed(queue);
+        app.lines.told(queue);
     }
     Ok(())
 }

@@ -238,8 +238,49 @@ async fn verify_tells_of_a_line_that_lies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_lies_is_not_believed() {
+    with_app(async |app| {
+        let (client, operator) = (app.client(), app.operator().await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let tickets = join_all(&client, &app.users(3, 0).await, &queue).await;
+        lined(&client, &queue, &tickets[2]).await;
+        // As a program of before would leave it.
+        app.redis(&["SETBIT", &app.key(&queue, "line"), "1", "0"]).await;
+        let asked = polls(&client, "redis").await;
+        eventually("Redis is asked", || async {
+            assert_eq!(place(&client, &queue, &tickets[2]).await.1, 3);
+            polls(&client, "redis").await > asked
+        })
+        .await;
+        app.redis(&["SETBIT", &app.key(&queue, "line"), "1", "1"]).await;
+        lined(&client, &queue, &tickets[2]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_direct_answer_is_never_followed_by_an_older_one() {
+    with_apps(Build { instances: 2, ..Build::default() }, async |app| {
+        let (client, other, operator) = (app.client(), app.client_of(1), app.operator().await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let users = app.users(40, 0).await;
+        let tickets = join_all(&client, &users, &queue).await;
+        lined(&other, &queue, &tickets[39]).await;
+        for left in 0..30 {
+            client.leave(&queue, &tickets[left]).await.expect(204);
+            let position = other.join(&users[39], &queue).await.expect(200).int_of("position");
+            assert_eq!(position, 39 - left as i64);
+            assert_eq!(place(&other, &queue, &tickets[39]).await, (40, position), "it moved back");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_line_that_keeps_who_left_shows_ghosts() {
-    let keeps = Sabotage::default().change_script("queue/leave", "    mark_line(number, 0)\n", "");
+    let keeps = Sabotage::default()
+        .change_script("queue/leave", "    mark_line(number, 0)\n", "")
+        .change_script("queue/line", "redis.call('ZCOUNT', waiting, '(' .. known[3], '+inf')", "3");
     with_apps(Build { sabotage: keeps, ..Build::default() }, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
         let queue = client.queue(&operator, json!({"maxActive": 0})).await;
