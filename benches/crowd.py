@@ -76,7 +76,7 @@ def queue_of(connection, operator):
 
 
 def crowd(rush, url, queue, users, folder, count):
-    """So many wait in a queue; their tickets, and what Redis took for each."""
+    """So many wait in a queue; the file of their tickets."""
     lines = users.read_text().split("\n", count + 1)[: count + 1]
     some, tickets = folder / f"users-{count}", folder / f"tickets-{count}"
     some.write_text("\n".join(lines) + "\n")

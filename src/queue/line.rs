@@ -123,18 +123,12 @@ pub struct Standing {
 /// A snapshot on its way; none when it cannot be had.
 type Flight = Shared<BoxFuture<'static, Option<Arc<Snapshot>>>>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot {
     last: RwLock<Option<Arc<Snapshot>>>,
     /// Only a snapshot that was asked for later answers.
-    told: RwLock<Instant>,
+    told: RwLock<Option<Instant>>,
     flight: Mutex<Option<Flight>>,
-}
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self { last: RwLock::default(), told: RwLock::new(Instant::now()), flight: Mutex::default() }
-    }
 }
 
 /// The lines that are polled here.
@@ -163,7 +157,7 @@ impl Lines {
     pub fn told(&self, queue: QueueId) {
         if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&queue) {
             let mut told = slot.told.write().unwrap_or_else(PoisonError::into_inner);
-            *told = Instant::now();
+            *told = Some(Instant::now());
         }
     }
 
@@ -208,8 +202,8 @@ impl Slot {
     /// A snapshot that is young enough.
     async fn young(self: &Arc<Self>, app: &AppState, queue: QueueId) -> Option<Arc<Snapshot>> {
         let told = *self.told.read().unwrap_or_else(PoisonError::into_inner);
-        let oldest = Instant::now().checked_sub(AGE_MAX).map_or(told, |at| at.max(told));
-        if let Some(last) = self.last().filter(|last| last.asked >= oldest) {
+        let oldest = Instant::now().checked_sub(AGE_MAX).max(told);
+        if let Some(last) = self.last().filter(|last| Some(last.asked) >= oldest) {
             if last.asked.elapsed() >= REFRESH_AFTER {
                 drop(self.read(app, queue));
             }
@@ -217,7 +211,7 @@ impl Slot {
         }
         match self.read(app, queue).await {
             // That one was on its way before, perhaps for long.
-            Some(read) if read.asked < oldest => self.read(app, queue).await,
+            Some(read) if Some(read.asked) < oldest => self.read(app, queue).await,
             read => read,
         }
     }

@@ -83,11 +83,17 @@ fn place(queue: QueueId, number: i64, status: PlaceStatus, detail: i64, pace: Pa
     }
 }
 
-/// How a ticket stands, a moment ago at most: from the snapshot of the line, or else from Redis.
-pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
+/// Refuses a ticket whose day is over.
+fn check_day(app: &App, ticket: &Ticket) -> Result<(), Error> {
     if ticket.is_expired(app.clock.now_ms()) {
         return Err(Error::refused(Code::QueueTicketGone));
     }
+    Ok(())
+}
+
+/// How a ticket stands, a moment ago at most: from the snapshot of the line, or else from Redis.
+pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
+    check_day(app, ticket)?;
     let Some(found) = line::look(app, ticket).await else { return stand(app, ticket, false).await };
     app.presence.mark(ticket.queue, ticket.user);
     let pace = Pace { measured: found.pace, set_tenths: found.rate_tenths };
@@ -97,9 +103,6 @@ pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
 /// How a ticket stands in Redis; puts a place back that was lost with it.
 async fn stand(app: &App, ticket: &Ticket, checks_pass: bool) -> Result<PlaceView, Error> {
     let (queue, user, number) = (ticket.queue, ticket.user, ticket.number);
-    if ticket.is_expired(app.clock.now_ms()) {
-        return Err(Error::refused(Code::QueueTicketGone));
-    }
     metrics::polled("redis", 1);
     let mut reply = app.journal.ask(shard(app, queue), |space| store::poll(space, ticket)).await?;
     let lost = reply.word() == "lost";
@@ -111,10 +114,10 @@ async fn stand(app: &App, ticket: &Ticket, checks_pass: bool) -> Result<PlaceVie
         "queue_not_admitted" => PlaceStatus::Waiting,
         _ => return Err(refusal(&reply)),
     };
-    // Who has just joined is in the next snapshot. For the others the last one may be older than what they
-    // are told now.
+    // Who has just joined is in the next snapshot. For others who wait the last one may be older than what
+    // they are told now.
     let is_old = app.journal.shards.known(shard(app, queue)).0.epoch != ticket.epoch;
-    if is_old || checks_pass {
+    if status == PlaceStatus::Waiting && (is_old || checks_pass) {
         app.lines.told(queue);
     }
     app.presence.mark(queue, user);
@@ -130,9 +133,7 @@ async fn restore(app: &App, ticket: &Ticket) -> Result<Reply, Error> {
 
 /// Gives a place or a pass up.
 pub async fn leave(app: &App, ticket: &Ticket) -> Result<(), Error> {
-    if ticket.is_expired(app.clock.now_ms()) {
-        return Err(Error::refused(Code::QueueTicketGone));
-    }
+    check_day(app, ticket)?;
     let reply = app.journal.ask(shard(app, ticket.queue), |space| store::leave(space, ticket)).await?;
     if reply.word() != "done" {
         return Err(refusal(&reply));
@@ -143,6 +144,7 @@ pub async fn leave(app: &App, ticket: &Ticket) -> Result<(), Error> {
 
 /// Refuses a ticket that is not in, for what stands behind the queue: 429 with where it stands, or 410.
 pub async fn check_pass(app: &App, ticket: &Ticket) -> Result<(), Error> {
+    check_day(app, ticket)?;
     let view = stand(app, ticket, true).await?;
     match view.status {
         PlaceStatus::Active => Ok(()),

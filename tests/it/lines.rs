@@ -160,11 +160,7 @@ async fn a_ticket_of_another_epoch_is_asked_of_redis_and_signed_anew() {
         app.pass_time(&clock, 1, 1).await;
         app.settled().await;
         app.lose_redis().await;
-        eventually("the shard is rebuilt", || async {
-            app.count("select min(epoch) from journal_cursor where state = 'live'").await >= 2
-        })
-        .await;
-        app.ready().await;
+        app.rebuilt(2).await;
         let mut signed = None;
         eventually("the old ticket is told anew", || async {
             client.poll(&queue, &tickets[69]).await.expect(200).body["token"].is_string()

@@ -16,17 +16,6 @@ fn joins_stay_soft() -> Sabotage {
     Sabotage::default().change_script("queue/tick", now, later)
 }
 
-/// Waits until every shard has been rebuilt into this epoch.
-async fn rebuilt(app: &TestApp, epoch: i64) {
-    eventually("all shards are rebuilt", || async {
-        app.count("select coalesce(min(epoch) filter (where state = 'live'), 0) from journal_cursor").await
-            >= epoch
-            && app.count("select count(*) from journal_cursor where state <> 'live'").await == 0
-    })
-    .await;
-    app.ready().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_was_acknowledged_comes_back() {
     with_app(async |app| {
@@ -45,7 +34,7 @@ async fn all_that_was_acknowledged_comes_back() {
         client.pay(&users[1], &spent, &sold, &payment_key).await.expect(201);
         app.settled().await;
         app.lose_redis().await;
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         assert_eq!(client.balance(&users[0]).await, 900);
         assert_eq!(client.charge(&users[0], 1, &key()).await.expect(201).body["balance"], 901);
         // The pass lives on; a spent one stays spent, and its payment is told again.
@@ -77,7 +66,7 @@ async fn places_keep_their_numbers_and_new_ones_never_meet_them() {
         app.pass_time(&clock, 1, 1).await;
         app.settled().await;
         app.lose_redis().await;
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         let first = client.poll(&queue, &tokens[0]).await.expect(200);
         assert_eq!((first.int_of("number"), first.int_of("position")), (1, 1));
         client.poll(&queue, &tokens[1]).await.refused(410, "queue_ticket_gone");
@@ -101,7 +90,7 @@ async fn a_place_that_no_tick_had_journaled_comes_back_with_its_ticket() {
         }
         app.settled().await;
         app.lose_redis().await;
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         // Somebody new is first to come; two of the lost follow, one of them after joining anew.
         let newcomer = client.join(&users[3], &queue).await.expect(201);
         assert_eq!(newcomer.int_of("number"), 1_000_001);
@@ -137,7 +126,7 @@ async fn who_had_his_turn_with_a_later_number_gets_no_second_one_with_the_lost_t
         let queue = client.queue(&operator, json!({"maxActive": 0})).await;
         let lost = client.join(&user, &queue).await.text_of("token");
         app.lose_redis().await;
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         let later = client.join(&user, &queue).await.text_of("token");
         client.put_as(&operator, &format!("/v1/queues/{queue}"), json!({"maxActive": 1})).await.expect(200);
         app.pass_time(&clock, 23_000, 1_000).await;
@@ -163,7 +152,7 @@ async fn a_shard_whose_meta_is_gone_refuses_until_it_is_rebuilt() {
             // Either the old state, refused, or the new; never a yes on a shard without its meta.
             let answer = client.charge(&user, 1, &key()).await;
             assert!([201, 503].contains(&answer.status), "{}", answer.text);
-            rebuilt(&app, round + 1).await;
+            app.rebuilt(round + 1).await;
         }
     })
     .await;
@@ -207,7 +196,7 @@ async fn what_a_dead_epoch_has_left_is_unlinked() {
         for shard in 0..4 {
             app.redis(&["DEL", &app.meta_key(shard)]).await;
         }
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         let keys_of = async |epoch: u64| {
             let script = "return #redis.call('KEYS', ARGV[1])";
             let pattern = format!("{}:{{s*}}:{epoch}:*", app.config.prefix);
@@ -264,7 +253,7 @@ async fn an_operator_rebuilds_a_living_shard_by_hand() {
         let told = program_settings(&mut command, &app).output().unwrap();
         assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
         assert!(String::from_utf8_lossy(&told.stdout).contains("s03 is rebuilt, in epoch 2"));
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 11);
     })
     .await;
@@ -303,7 +292,7 @@ async fn a_second_loss_while_a_shard_is_loaded_begins_again() {
         app.lose_redis().await;
         let first = loading(&app).await;
         app.lose_redis().await;
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         assert!(app.count("select epoch from journal_cursor where shard = 0").await > first);
         assert_eq!(client.charge(&user, 1, &key()).await.expect(201).body["balance"], 11);
     })
@@ -316,7 +305,7 @@ async fn a_rebuilder_that_slept_finds_another_epoch_and_does_no_harm() {
         let (client, user) = (app.client(), app.user(10).await);
         crowd(&app).await;
         app.lose_redis().await;
-        rebuilt(&app, 2).await;
+        app.rebuilt(2).await;
         let mut command = Program::command(&["rebuild", "--shard", "0"]);
         program_settings(&mut command, &app).stdout(std::process::Stdio::null());
         let mut sleeper = Program::spawn(command);

@@ -104,7 +104,6 @@ async fn load_places(
     let space = loader.space.clone();
     let (waiting, seen) = (store::waiting(&space, queue), store::seen(&space, queue));
     let (line, mut word) = (store::line(&space, queue), (0, 0));
-    loader.declare(&line, Content::bits());
     let (passes, active) = (store::passes(&space, queue), store::active(&space, queue));
     loader.declare(&waiting, Content::sorted());
     loader.declare(&active, Content::sorted());

@@ -2,9 +2,21 @@
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::{TestApp, database_url_of, redis_nodes, redis_raw};
+use super::{TestApp, database_url_of, eventually, redis_nodes, redis_raw};
 
 impl TestApp {
+    /// Waits until every shard is live again, in this epoch or a later one.
+    pub async fn rebuilt(&self, epoch: i64) {
+        eventually("all shards are rebuilt", || async {
+            self.count("select coalesce(min(epoch) filter (where state = 'live'), 0) from journal_cursor")
+                .await
+                >= epoch
+                && self.count("select count(*) from journal_cursor where state <> 'live'").await == 0
+        })
+        .await;
+        self.ready().await;
+    }
+
     /// A Redis command that answers with a number.
     pub async fn redis_int(&self, command: &[&str]) -> i64 {
         self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
