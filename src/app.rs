@@ -37,7 +37,7 @@ use crate::menus::board::Board;
 use crate::operations::model::Readiness;
 use crate::operations::rotation::Rotation;
 use crate::queue::line::Lines;
-use crate::queue::tick::Presence;
+use crate::queue::presence::Presence;
 use crate::queue::ticket::Tickets;
 use crate::ranking;
 use crate::redis::{Redis, Scripts};
@@ -234,7 +234,7 @@ impl App {
 
     /// Carries to Redis who polled since the last time.
     pub async fn carry_marks(&self) -> Result<(), Error> {
-        crate::queue::tick::carry_marks(self).await
+        crate::queue::presence::carry_marks(self).await
     }
 
     /// Tells holders of coupons that expire soon, a page, as the schedule does; how many.

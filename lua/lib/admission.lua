@@ -27,11 +27,11 @@ local function tell_soft(most, told, restores)
     return #events, told, restores
 end
 
--- Ends the places of those in `set` up to the score `to`, at most `most` of them: notes why in `over`, tells
--- their numbers. Passes end as expired or unused, places as lapsed or closed, whose numbers are `vacated`.
-local function finish(over, why, set, to, most, vacated)
+-- Ends the places of these users: notes why in `over`, tells their numbers. Passes end as expired or unused,
+-- places as lapsed or closed, whose numbers are `vacated`.
+local function finish_all(over, why, users, vacated)
     local numbers, of_pass = {}, why == 'expired' or why == 'unused'
-    for _, user in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', to, 'LIMIT', 0, most)) do
+    for _, user in ipairs(users) do
         if not over[user] then
             over[user] = why
             local number
@@ -43,6 +43,11 @@ local function finish(over, why, set, to, most, vacated)
     end
     if #numbers > 0 then fact('queue.ended', queue, why, table.concat(numbers, ',')) end
     return #numbers
+end
+-- The same for those in `set` up to the score `to`, at most `most` of them.
+local function finish(over, why, set, to, most, vacated)
+    local users = redis.call('ZRANGEBYSCORE', set, '-inf', to, 'LIMIT', 0, most)
+    return finish_all(over, why, users, vacated)
 end
 
 -- How many may be let in now, and how many items of `log` are old. `log` holds `ms:count` of recent

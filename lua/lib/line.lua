@@ -1,18 +1,23 @@
 
--- lib/line: who waits, a bit a number from `line_from` on, so that an instance can hold the whole line in its
--- memory. Needs the names room line waiting, and lib/shard. A room without `line_from` keeps no line.
-local line_from = tonumber(redis.call('HGET', room, 'line_from'))
-local function mark_line(number, bit)
+-- lib/line: who waits, by number from `line_from` on: a bit in `line`, so that an instance can hold the whole
+-- line in its memory, and a byte in `presence`: 128 + the two seconds in which he was seen last, modulo 128.
+-- Needs the names room line presence waiting, and lib/shard. A script sets `line_from` to the room's field
+-- before it marks; a room without keeps no line.
+local line_from
+local function index(number)
     local at = line_from and tonumber(number) - line_from
-    if at and at >= 0 and at < 4294967296 then redis.call('SETBIT', line, int(at), bit) end
+    return at and at >= 0 and at < 536870912 and int(at) or nil
 end
--- Lets go of the bits before the first who waits, or will, a million at a time; not where somebody whose
--- place was lost with Redis may come back before him.
-local function shorten_line(gaps)
-    local first = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2])
-        or tonumber(redis.call('HGET', room, 'number')) + 1
-    if not line_from or gaps ~= '' or first - line_from < 1048576 then return end
-    local bytes = math.floor((first - line_from) / 8)
-    redis.call('SET', line, redis.call('GETRANGE', line, bytes, -1))
-    redis.call('HSET', room, 'line_from', int(line_from + bytes * 8))
+local function time_mark(ms) return 128 + math.floor(ms / 2000) % 128 end
+local function enter_line(number)
+    local at = index(number)
+    if not at then return end
+    redis.call('SETBIT', line, at, 1)
+    redis.call('SETRANGE', presence, at, string.char(time_mark(now)))
+end
+local function leave_line(number)
+    local at = index(number)
+    if not at then return end
+    redis.call('SETBIT', line, at, 0)
+    redis.call('SETRANGE', presence, at, '\0')
 end

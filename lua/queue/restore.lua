@@ -1,19 +1,19 @@
 #!lua
 -- queue/restore: puts a place back that was lost with Redis, at its own number. Soft: the tick journals it.
 -- USES shard pass line
--- KEYS room waiting line seen passes active ended buffer busy
+-- KEYS room waiting line presence passes active ended buffer busy
 -- ARGV queue user number
 -- RETURNS active(ends) | queue_not_admitted(position) | queue_ticket_gone | queue_not_found
 -- EVENT none
 -- COST O(log waiting)
 local standing, detail = stand(user, number)
 if standing == 'lost' then
+    line_from = tonumber(redis.call('HGET', room, 'line_from'))
     -- A later place of the same user gives way.
     local later = redis.call('ZSCORE', waiting, user) or ''
     redis.call('ZADD', waiting, number, user)
-    mark_line(number, 1)
-    if later ~= '' then mark_line(later, 0) end
-    redis.call('ZADD', seen, int(now), user)
+    enter_line(number)
+    if later ~= '' then leave_line(later) end
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
     redis.call('HINCRBY', room, 'restores', 1)
     redis.call('SADD', busy, queue)

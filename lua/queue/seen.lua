@@ -1,19 +1,24 @@
 #!lua
--- queue/seen: these users polled: they are still there, and a new pass of theirs is in use.
--- USES shard
--- KEYS seen fresh
--- ARGV users
+-- queue/seen: these numbers polled: they are still there; new passes of these users are in use.
+-- USES shard line
+-- KEYS room waiting line presence fresh
+-- ARGV numbers users
 -- RETURNS done
 -- EVENT none
--- COST O(users log waiting)
--- One command each for all of them: a call costs as much as what it does.
-local scores, members = {}, {}
-for user in string.gmatch(users, '[^,]+') do
-    scores[#scores + 1], scores[#scores + 2] = int(now), user
-    members[#members + 1] = user
+-- COST O(numbers, users log waiting)
+-- One command for all of them: a call costs as much as what it does.
+local known = redis.call('HMGET', room, 'line_from', 'number')
+line_from = tonumber(known[1])
+local last, mark, marks = tonumber(known[2] or 0), time_mark(now), {}
+for number in string.gmatch(numbers, '%d+') do
+    local at = tonumber(number) <= last and index(number)
+    if at then
+        local n = #marks
+        marks[n + 1], marks[n + 2], marks[n + 3], marks[n + 4] = 'SET', 'u8', '#' .. at, mark
+    end
 end
-if #members > 0 then
-    redis.call('ZADD', seen, 'XX', unpack(scores))
-    redis.call('ZREM', fresh, unpack(members))
-end
+if #marks > 0 then redis.call('BITFIELD', presence, unpack(marks)) end
+local members = {}
+for user in string.gmatch(users, '[^,]+') do members[#members + 1] = user end
+if #members > 0 then redis.call('ZREM', fresh, unpack(members)) end
 return {'done'}

@@ -1,30 +1,34 @@
 #!lua
 -- queue/tick: journals what was soft, ends what is over, lets in whom rate and room allow, in number order.
--- USES shard journal admission line
--- KEYS room waiting line seen passes active fresh ended buffer log busy
+-- USES shard journal admission line silence
+-- KEYS room waiting line presence passes active fresh ended buffer log busy
 -- ARGV queue limit lapse_ms unused_ms busy_ms
 -- RETURNS done | idle | queue_not_found
 -- EVENT queue.joined queue.restored queue.ended queue.admitted
 -- COST O(limit log waiting)
 local q = redis.call('HMGET', room, 'state', 'rate', 'max_active', 'active_ms', 'closed_below', 'gaps',
     'admit_from', 'served_at', 'served_since', 'pace', 'paced_at', 'hold_until', 'hold_above', 'told',
-    'restores')
+    'restores', 'line_from', 'swept', 'swept_in')
 if not q[1] then
     redis.call('SREM', busy, queue)
     return {'queue_not_found'}
 end
 local rate, most = tonumber(q[2]), tonumber(limit) - 1
+line_from = tonumber(q[16])
 local soft, told, restores = tell_soft(most, tonumber(q[14]), tonumber(q[15]))
 -- Passes that are over or were never used, places that silence or closing has ended.
 local over, vacated = {}, {}
 finish(over, 'expired', active, int(now), most)
 local unused = finish(over, 'unused', fresh, int(now), most)
+finish(over, 'closed', waiting, q[5], most, vacated)
 -- Silence counts only while the queue itself was served.
 local served_since = now - tonumber(q[8]) > 10000 and now or tonumber(q[9])
+local swept, swept_in = tonumber(q[17] or 0), tonumber(q[18] or 0)
 if now - served_since >= tonumber(lapse_ms) then
-    finish(over, 'lapsed', seen, int(now - tonumber(lapse_ms)), most, vacated)
+    local silent
+    silent, swept, swept_in = sweep(swept, swept_in, tonumber(lapse_ms), most)
+    finish_all(over, 'lapsed', silent, vacated)
 end
-finish(over, 'closed', waiting, q[5], most, vacated)
 -- Whose turn it is.
 local left, old = budget(rate, tonumber(q[3]), unused)
 if q[1] ~= 'OPEN' or now < tonumber(q[7]) or behind > tonumber(busy_ms) then left = 0 end
@@ -47,17 +51,18 @@ if #places > 0 then fact('queue.admitted', queue, deadline, table.concat(places,
 local something = #lines > 0
 if something then append() end
 redis.call('LTRIM', buffer, soft, -1)
-for _, number in ipairs(vacated) do mark_line(number, 0) end
+for _, number in ipairs(vacated) do leave_line(number) end
 for user, why in pairs(over) do
-    local sets = {waiting, seen}
-    if why == 'expired' or why == 'unused' then sets = {active, fresh, passes} end
-    for i, set in ipairs(sets) do redis.call(i < 3 and 'ZREM' or 'HDEL', set, user) end
+    if why == 'expired' or why == 'unused' then
+        redis.call('ZREM', active, user)
+        redis.call('ZREM', fresh, user)
+        redis.call('HDEL', passes, user)
+    else redis.call('ZREM', waiting, user) end
     if q[6] ~= '' then redis.call('HSET', ended, user, epoch) end
 end
 for _, place in ipairs(admitted) do
     redis.call('ZREM', waiting, place[1])
-    mark_line(place[2], 0)
-    redis.call('ZREM', seen, place[1])
+    leave_line(place[2])
     redis.call('HSET', passes, place[1], place[2])
     redis.call('ZADD', active, deadline, place[1])
     redis.call('ZADD', fresh, int(now + tonumber(unused_ms)), place[1])
@@ -67,8 +72,8 @@ if #places > 0 then redis.call('RPUSH', log, int(now) .. ':' .. #places) end
 local crowd = redis.call('ZCARD', waiting) + #places
 local pace = crowd > 0 and measured_pace(tonumber(q[10]), tonumber(q[11]), rate, #places) or tonumber(q[10])
 redis.call('HSET', room, 'served_at', int(now), 'served_since', int(served_since),
-    'pace', string.format('%.4f', pace), 'paced_at', int(now), 'told', int(told), 'restores', restores)
-shorten_line(q[6])
+    'pace', string.format('%.4f', pace), 'paced_at', int(now), 'told', int(told), 'restores', restores,
+    'swept', shorten_line(q[6]) and 0 or swept, 'swept_in', int(swept_in))
 local left_over = crowd + redis.call('ZCARD', active) + redis.call('LLEN', buffer)
 if left_over == 0 then redis.call('SREM', busy, queue) end
 return something and commit() or {'idle'}

@@ -101,7 +101,7 @@ pub async fn dates(app: &App, ticket: &Ticket) -> Result<Dates, Error> {
     if reply.word() != "done" {
         return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
     }
-    app.presence.mark(ticket.queue, ticket.user);
+    app.presence.is_in(ticket);
     let (shows, free) = (reply.list(0)?, reply.list(1)?);
     let full: Vec<&str> =
         free.chunks_exact(2).filter(|pair| pair[1] == "0").map(|pair| pair[0].as_str()).collect();

@@ -171,9 +171,11 @@ const OF_REDIS_ALONE: &[&str] = &[
     "number",
     "restores",
     "line_from",
+    "swept",
+    "swept_in",
 ];
 /// Keys that a rebuild makes and that life goes on to change without the journal.
-const SOFT_PARTS: &[&str] = &["seen", "line", "busy", "ended", "reserved", "ages", "days"];
+const SOFT_PARTS: &[&str] = &["presence", "line", "busy", "ended", "reserved", "ages", "days"];
 
 /// Each field that Redis lacks, or has otherwise, or has too much.
 pub fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {

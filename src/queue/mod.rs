@@ -9,8 +9,8 @@
 //!
 //! Polls are answered from a snapshot of the line that each instance reads (see [`line`](mod@line)).
 //!
-//! Keys of a queue: `room` (settings and counter), `waiting` and `seen` (a member a waiter), `line` (a bit a
-//! number from the first who waits, or may come back, to the last), `passes`,
+//! Keys of a queue: `room` (settings and counter), `waiting` (a member a waiter), `line` and `presence`
+//! (a bit and a byte a number from the first who waits, or may come back, to the last), `passes`,
 //! `active` and `fresh` (a member a pass), `buffer` (soft changes until the next tick), `log` (admissions of
 //! the last second, or ten for slow queues), `ended` (a field a user whose place ended after a loss). Of a
 //! shard: `busy` (queues in which something goes on).
@@ -20,6 +20,7 @@ pub mod line;
 pub mod live;
 pub mod model;
 pub mod ops;
+pub mod presence;
 pub mod routes;
 pub mod store;
 pub mod table;

@@ -30,9 +30,6 @@ pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView,
     let gate = app.config.join_busy_after.as_millis();
     let reply = app.journal.ask(shard(app, queue), |space| store::join(space, queue, user, gate)).await?;
     let new = reply.word() == "joined";
-    if reply.word() == "found" {
-        app.lines.told(queue);
-    }
     let status = match reply.word() {
         "joined" | "found" => PlaceStatus::Waiting,
         "active" => PlaceStatus::Active,
@@ -42,6 +39,10 @@ pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView,
         metrics::joined();
     }
     let number = reply.int(0)?;
+    if reply.word() == "found" {
+        app.lines.told(queue);
+        app.presence.waits(queue, number);
+    }
     let mut view = place(queue, number, status, reply.int(1)?, Pace::read(&reply, 2)?);
     view.token = Some(sign(app, queue, user, number));
     Ok((view, new))
@@ -95,7 +96,7 @@ fn check_day(app: &App, ticket: &Ticket) -> Result<(), Error> {
 pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
     check_day(app, ticket)?;
     let Some(found) = line::look(app, ticket).await else { return stand(app, ticket, false).await };
-    app.presence.mark(ticket.queue, ticket.user);
+    app.presence.waits(ticket.queue, ticket.number);
     let pace = Pace { measured: found.pace, set_tenths: found.rate_tenths };
     Ok(place(ticket.queue, ticket.number, PlaceStatus::Waiting, found.position, pace))
 }
@@ -120,7 +121,10 @@ async fn stand(app: &App, ticket: &Ticket, checks_pass: bool) -> Result<PlaceVie
     if status == PlaceStatus::Waiting && (is_old || checks_pass) {
         app.lines.told(queue);
     }
-    app.presence.mark(queue, user);
+    match status {
+        PlaceStatus::Waiting => app.presence.waits(queue, number),
+        PlaceStatus::Active => app.presence.is_in(ticket),
+    }
     let mut view = place(queue, number, status, reply.int(0)?, Pace::read(&reply, 1)?);
     // A ticket of the epoch of now can be answered from a snapshot.
     view.token = (lost || is_old).then(|| sign(app, queue, user, number));

@@ -22,8 +22,8 @@ keys! {
     waiting
     /// Who waits, a bit a number.
     line
-    /// Who waits, by when he was seen last.
-    seen
+    /// When who waits was seen last, a byte a number.
+    presence
     /// User → number of those who are in.
     passes
     /// Who is in, by the end of his pass.
@@ -64,7 +64,7 @@ script! {
 
     /// Takes a place.
     Join = "queue/join" {
-        keys { room, waiting, line, seen, passes, active, buffer, busy }
+        keys { room, waiting, line, presence, passes, active, buffer, busy }
         args { queue: QueueId, user: UserId, gate: u128 }
     }
 
@@ -76,18 +76,21 @@ script! {
 
     /// Puts a lost place back.
     Restore = "queue/restore" {
-        keys { room, waiting, line, seen, passes, active, ended, buffer, busy }
+        keys { room, waiting, line, presence, passes, active, ended, buffer, busy }
         args { queue: QueueId, user: UserId, number: i64 }
     }
 
     /// Gives a place up.
     Leave = "queue/leave" {
-        keys { room, waiting, line, seen, passes, active, fresh, ended, buffer, busy }
+        keys { room, waiting, line, presence, passes, active, fresh, ended, buffer, busy }
         args { queue: QueueId, user: UserId, number: i64 }
     }
 
-    /// Marks users as seen.
-    Seen = "queue/seen" { keys { seen, fresh } args { users: String } }
+    /// Marks numbers, and users who are in, as seen.
+    Seen = "queue/seen" {
+        keys { room, waiting, line, presence, fresh }
+        args { numbers: String, users: String }
+    }
 
     /// A queue in numbers.
     Stats = "queue/stats" { keys { room, waiting, active } args { } }
@@ -97,7 +100,7 @@ script! {
 
     /// Journals, ends, admits.
     Tick = "queue/tick" {
-        keys { room, waiting, line, seen, passes, active, fresh, ended, buffer, log, busy }
+        keys { room, waiting, line, presence, passes, active, fresh, ended, buffer, log, busy }
         args { queue: QueueId, limit: usize, lapse_ms: i64, unused_ms: i64, busy_ms: u128 }
     }
 }
@@ -138,7 +141,7 @@ pub fn join(space: &Space, queue: QueueId, user: UserId, gate: u128) -> Join {
         room: room(space, queue),
         waiting: waiting(space, queue),
         line: line(space, queue),
-        seen: seen(space, queue),
+        presence: presence(space, queue),
         passes: passes(space, queue),
         active: active(space, queue),
         buffer: buffer(space, queue),
@@ -168,7 +171,7 @@ pub fn restore(space: &Space, ticket: &Ticket) -> Restore {
         room: room(space, ticket.queue),
         waiting: waiting(space, ticket.queue),
         line: line(space, ticket.queue),
-        seen: seen(space, ticket.queue),
+        presence: presence(space, ticket.queue),
         passes: passes(space, ticket.queue),
         active: active(space, ticket.queue),
         ended: ended(space, ticket.queue),
@@ -186,7 +189,7 @@ pub fn leave(space: &Space, ticket: &Ticket) -> Leave {
         room: room(space, ticket.queue),
         waiting: waiting(space, ticket.queue),
         line: line(space, ticket.queue),
-        seen: seen(space, ticket.queue),
+        presence: presence(space, ticket.queue),
         passes: passes(space, ticket.queue),
         active: active(space, ticket.queue),
         fresh: fresh(space, ticket.queue),
@@ -205,7 +208,7 @@ pub fn tick(space: &Space, queue: QueueId, limits: TickLimits) -> Tick {
         room: room(space, queue),
         waiting: waiting(space, queue),
         line: line(space, queue),
-        seen: seen(space, queue),
+        presence: presence(space, queue),
         passes: passes(space, queue),
         active: active(space, queue),
         fresh: fresh(space, queue),

@@ -1,13 +1,11 @@
-//! The queue's own doing, ten times a second: admission, lapses, and the marks of who polled.
-
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+//! The queue's own doing, ten times a second: admission and lapses.
 
 use super::event::QueueEvent;
+use super::presence::REPEAT_AFTER_MS;
 use super::store;
 use crate::app::App;
 use crate::error::Error;
-use crate::ids::{QueueId, UserId};
+use crate::ids::QueueId;
 use crate::journal::event::Event;
 use crate::journal::{Done, Outcome};
 use crate::metrics;
@@ -17,49 +15,10 @@ use crate::redis::{Shard, Space};
 const LIMIT: usize = 500;
 /// Calls for one queue in one tick.
 const CALLS_MAX: usize = 8;
-/// Nobody polls for so long, while the queue was served: the place lapses.
-const LAPSE_MS: i64 = 180_000;
+/// No mark of a poll for so long, while the queue was served: the place lapses. Three minutes without a poll.
+const LAPSE_MS: i64 = 180_000 + REPEAT_AFTER_MS;
 /// Nobody polls or uses a new pass for so long: it ends.
 const UNUSED_MS: i64 = 60_000;
-/// Users that one call marks as seen.
-const SEEN_MAX: usize = 500;
-/// Marks that may wait; more are dropped, and the next poll marks again.
-const MARKS_MAX: usize = 200_000;
-
-/// Who polled since the marks were last carried to Redis.
-#[derive(Debug, Default)]
-pub struct Presence(Mutex<HashMap<QueueId, HashSet<UserId>>>);
-
-impl Presence {
-    /// This user is there.
-    pub fn mark(&self, queue: QueueId, user: UserId) {
-        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let users = marks.entry(queue).or_default();
-        if users.len() < MARKS_MAX {
-            users.insert(user);
-        }
-    }
-
-    fn take(&self) -> HashMap<QueueId, HashSet<UserId>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Carries the marks to Redis. A lost batch is no harm: who is there polls again.
-pub async fn carry_marks(app: &App) -> Result<(), Error> {
-    for (queue, users) in app.presence.take() {
-        let users: Vec<String> = users.into_iter().map(|user| user.to_string()).collect();
-        for users in users.chunks(SEEN_MAX) {
-            let script = |space: &Space| store::Seen {
-                seen: store::seen(space, queue),
-                fresh: store::fresh(space, queue),
-                users: users.join(","),
-            };
-            app.journal.ask(super::ops::shard(app, queue), script).await?;
-        }
-    }
-    Ok(())
-}
 
 /// Ticks all busy queues of a shard.
 pub async fn tick_shard(app: &App, shard: Shard) -> Result<(), Error> {

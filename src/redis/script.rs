@@ -31,6 +31,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("pass", include_str!("../../lua/lib/pass.lua")),
     ("room", include_str!("../../lua/lib/room.lua")),
     ("line", include_str!("../../lua/lib/line.lua")),
+    ("silence", include_str!("../../lua/lib/silence.lua")),
     ("admission", include_str!("../../lua/lib/admission.lua")),
     ("seats", include_str!("../../lua/lib/seats.lua")),
     ("failures", include_str!("../../lua/lib/failures.lua")),

@@ -308,7 +308,7 @@ async fn carry_marks(app: AppState) {
     loop {
         ticks.tick().await;
         app.lines.tell();
-        if let Err(error) = queue::tick::carry_marks(&app).await {
+        if let Err(error) = queue::presence::carry_marks(&app).await {
             tracing::debug!(%error, "carrying marks");
         }
     }

@@ -34,7 +34,7 @@ pub async fn read(app: &App, ticket: &Ticket, date: NaiveDate) -> Result<Seats, 
     if reply.word() != "done" {
         return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
     }
-    app.presence.mark(ticket.queue, ticket.user);
+    app.presence.is_in(ticket);
     let taken = reply.bytes(0)?;
     Ok(Seats {
         date,

@@ -75,6 +75,34 @@ async fn who_stops_polling_lapses_after_three_minutes_that_the_queue_was_served(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_counts_from_the_last_poll_however_long_the_sale_goes_on() {
+    let (build, clock) = Build::default().with_test_clock(START_MS);
+    with_apps(build, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let early = client.join(&users[0], &queue).await.text_of("token");
+        let late = client.join(&users[1], &queue).await.text_of("token");
+        let mut waiting = Vec::new();
+        // The first stops after 360 s, the second after 720: the marks of two seconds come round after 256.
+        for second in (8..=960).step_by(8) {
+            app.pass_time(&clock, 8_000, 8_000).await;
+            for (ticket, until) in [(&early, 360), (&late, 720)] {
+                if second <= until {
+                    client.poll(&queue, ticket).await.expect(200);
+                }
+            }
+            app.carry_marks().await;
+            let path = format!("/v1/queues/{queue}");
+            waiting.push((second, client.get(&path).await.expect(200).int_of("waiting")));
+        }
+        let ended = |left: i64| waiting.iter().find(|(_, waiting)| *waiting == left).unwrap().0 - 184;
+        assert!((352..=370).contains(&ended(1)), "{waiting:?}");
+        assert!((712..=730).contains(&ended(0)), "{waiting:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_lapses_for_a_time_that_the_queue_was_not_served() {
     let (build, clock) = Build::default().with_test_clock(START_MS);
     with_apps(build, async |app| {

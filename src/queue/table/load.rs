@@ -7,6 +7,7 @@ use crate::ids::{QueueId, UserId};
 use crate::journal::loader::{Content, Loader};
 use crate::queue::model::{POLL_FAR_MS, POLL_JITTER_PERCENT};
 use crate::queue::store;
+use crate::redis::Key;
 
 /// After a rebuild numbers above the first gap rest until every client had time to poll.
 const REST_MS: i64 = POLL_FAR_MS + POLL_FAR_MS * POLL_JITTER_PERCENT / 100 + 5_000;
@@ -102,8 +103,10 @@ async fn load_places(
 ) -> Result<(), Error> {
     use futures::TryStreamExt;
     let space = loader.space.clone();
-    let (waiting, seen) = (store::waiting(&space, queue), store::seen(&space, queue));
-    let (line, mut word) = (store::line(&space, queue), (0, 0));
+    let waiting = store::waiting(&space, queue);
+    let mut line = Words::new(store::line(&space, queue));
+    let mut presence = Words::new(store::presence(&space, queue));
+    let seen_now = 128 + (now_ms / 2_000 % 128) as u32;
     let (passes, active) = (store::passes(&space, queue), store::active(&space, queue));
     loader.declare(&waiting, Content::sorted());
     loader.declare(&active, Content::sorted());
@@ -122,16 +125,39 @@ async fn load_places(
             }
             None => {
                 loader.zadd(&waiting, number, user).await?;
-                loader.zadd(&seen, now_ms, user).await?;
-                // Neighbours make one word.
                 let at = number - line_from;
-                if at / 32 != word.0 {
-                    loader.set_bits(&line, word.0, word.1).await?;
-                    word = (at / 32, 0);
-                }
-                word.1 |= 1 << (31 - at % 32);
+                line.set(loader, at / 32, 1 << (31 - at % 32)).await?;
+                presence.set(loader, at / 4, seen_now << (8 * (3 - at % 4))).await?;
             }
         }
     }
-    loader.set_bits(&line, word.0, word.1).await
+    line.end(loader).await?;
+    presence.end(loader).await
+}
+
+/// A string on its way, in words of 32 bits, the first the highest.
+struct Words {
+    key: Key,
+    index: i64,
+    word: u32,
+}
+
+impl Words {
+    fn new(key: Key) -> Self {
+        Self { key, index: 0, word: 0 }
+    }
+
+    /// Sets bits of a word; neighbours are sent together.
+    async fn set(&mut self, loader: &mut Loader, index: i64, bits: u32) -> Result<(), Error> {
+        if index != self.index {
+            self.end(loader).await?;
+            (self.index, self.word) = (index, 0);
+        }
+        self.word |= bits;
+        Ok(())
+    }
+
+    async fn end(&self, loader: &mut Loader) -> Result<(), Error> {
+        loader.set_bits(&self.key, self.index, self.word).await
+    }
 }
