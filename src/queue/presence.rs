@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::ids::{QueueId, UserId};
 use crate::redis::Space;
 
-/// A number that was marked is marked again after this: who polled counts as having polled so much earlier, at
-/// most.
+/// A number that was marked is marked again after this: who polled counts as having polled so much earlier,
+/// at most.
 pub const REPEAT_AFTER_MS: i64 = 4_000;
 /// Marks that one call carries.
 const CARRY_MAX: usize = 500;
