@@ -111,12 +111,13 @@ class Joins:
 
 def measure(rush, baseline, demo, folder, binary, many):
     url = demo["url"]
-    connection, operator = figures.sign_in(demo, "OPERATOR")
     users = folder / "users.csv"
     with users.open("w") as file:
         count = max(many, JOINERS)
         command = [binary, "load-users", "--data-dir", folder, "--count", str(count), "--points", str(POINTS)]
         subprocess.run(command, check=True, stdout=file)
+    # Connections that are idle for long are closed.
+    connection, operator = figures.sign_in(demo, "OPERATOR")
     few, lots = queue_of(connection, operator), queue_of(connection, operator)
     port = demo["redisUrl"].rsplit(":", 1)[1]
     tickets = crowd(rush, url, few, users, folder, FEW)
