@@ -36,6 +36,7 @@ use crate::journal::{Journal, Limits, Shards};
 use crate::menus::board::Board;
 use crate::operations::model::Readiness;
 use crate::operations::rotation::Rotation;
+use crate::queue::door::Door;
 use crate::queue::line::Lines;
 use crate::queue::presence::Presence;
 use crate::queue::ticket::Tickets;
@@ -108,6 +109,8 @@ pub struct App {
     pub lines: Lines,
     /// Who polled.
     pub presence: Presence,
+    /// Where people join queues.
+    pub door: Door,
     /// Payments that run here.
     pub driven: Driven,
     /// Events and rewards that events give out change one at a time; who waits here holds no connection.
@@ -165,19 +168,21 @@ impl App {
         let codes = Arc::new(Codes::open(&pool, &config.derive_bytes("coupon codes")).await?);
         let board = Board::default();
         board.refresh(&pool).await?;
-        let journal =
-            Journal::new(redis.clone(), shards, (pool.clone(), codes.clone()), me, clock.clone(), limits);
+        let known = (pool.clone(), codes.clone());
+        let journal = Journal::new(redis.clone(), shards, known, me, clock.clone(), limits);
         if let Some(other) = journal.foreign(deployment).await? {
             bail!(
                 "ONRUSH_REDIS_URL holds data of deployment {other}, ONRUSH_DATABASE_URL those of {deployment}; \
                  use the Redis that belongs to this database, an empty one, or another ONRUSH_PREFIX"
             );
         }
+        let door = Door::open(&journal, config.join_busy_after);
         let life = life::start(pool.clone(), clock.clone(), me, config.ack_timeout);
         Ok(Arc::new(Self {
             me,
             deployment,
-            journal: Arc::new(journal),
+            journal,
+            door,
             redis,
             pool,
             clock,

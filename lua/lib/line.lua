@@ -9,11 +9,15 @@ local function index(number)
     return at and at >= 0 and at < 536870912 and int(at) or nil
 end
 local function time_mark(ms) return 128 + math.floor(ms / 2000) % 128 end
-local function enter_line(number)
+-- `count` neighbours, all of whom are new.
+local function enter_line(number, count)
     local at = index(number)
     if not at then return end
-    redis.call('SETBIT', line, at, 1)
-    redis.call('SETRANGE', presence, at, string.char(time_mark(now)))
+    for from = 0, count - 1, 32 do
+        local bits = math.min(32, count - from)
+        redis.call('BITFIELD', line, 'SET', 'u' .. bits, int(at + from), int(2 ^ bits - 1))
+    end
+    redis.call('SETRANGE', presence, at, string.rep(string.char(time_mark(now)), count))
 end
 local function leave_line(number)
     local at = index(number)

@@ -1,36 +1,59 @@
 #!lua
--- queue/join: takes a place, or finds the one that the user has. Soft: the tick journals it.
+-- queue/join: for each of many users takes a place, or finds the one that he has. Soft: the tick journals it.
 -- USES shard line
 -- KEYS room waiting line presence passes active buffer busy
--- ARGV queue user gate
+-- ARGV queue users gate
+-- RETURNS done(pace rate, and for each user one of the next six) | queue_not_found
 -- RETURNS joined(number position) | found(number position) | active(number ends)
--- RETURNS queue_not_found | queue_closed | queue_full | busy
+-- RETURNS queue_closed | queue_full | busy
 -- EVENT none
--- COST O(log waiting)
+-- COST O(users log waiting)
 local known = redis.call('HMGET', room, 'state', 'max_waiting', 'closed_below', 'pace', 'rate', 'line_from')
 if not known[1] then return {'queue_not_found'} end
 line_from = tonumber(known[6])
-local pass = redis.call('HGET', passes, user)
-local ends = pass and tonumber(redis.call('ZSCORE', active, user) or 0) or 0
-if ends > now then return {'active', pass, int(ends), known[4], known[5]} end
-local place = redis.call('ZSCORE', waiting, user)
-local open = '(' .. known[3]
-if place and tonumber(place) > tonumber(known[3]) then
-    return {'found', place, redis.call('ZCOUNT', waiting, open, place), known[4], known[5]}
+local asking, answers, closed, open = {}, {'done', known[4], known[5]}, tonumber(known[3]), '(' .. known[3]
+for user in string.gmatch(users, '[^,]+') do asking[#asking + 1] = user end
+local inside = redis.call('HMGET', passes, unpack(asking))
+local places = redis.call('ZMSCORE', waiting, unpack(asking))
+local before = redis.call('ZCOUNT', waiting, open, '+inf')
+local left = known[2] == '' and #asking or tonumber(known[2]) - before
+-- Who gets a place, as the first with it and its answer; who has asked twice gets one.
+local new, taken = {}, {}
+for i, user in ipairs(asking) do
+    local ends = inside[i] and tonumber(redis.call('ZSCORE', active, user) or 0) or 0
+    local place, answer = tonumber(places[i] or 0), nil
+    if ends > now then answer = {'active', inside[i], int(ends)}
+    elseif place > closed then answer = {'found', int(place), redis.call('ZCOUNT', waiting, open, int(place))}
+    elseif taken[user] then answer = taken[user]
+    elseif known[1] == 'CLOSED' then answer = {'queue_closed'}
+    elseif behind > tonumber(gate) then answer = {'busy'}
+    elseif left < 1 then answer = {'queue_full'}
+    else
+        answer, left = {'joined', user, before + #new + 1, place}, left - 1
+        new[#new + 1] = answer
+        taken[user] = {'found', answer}
+    end
+    answers[i + 3] = answer
 end
-if known[1] == 'CLOSED' then return {'queue_closed'} end
-if behind > tonumber(gate) then return {'busy'} end
-if known[2] ~= '' and redis.call('ZCOUNT', waiting, open, '+inf') >= tonumber(known[2]) then
-    return {'queue_full'}
+if #new == 0 then return answers end
+local first = tonumber(redis.call('HINCRBY', room, 'number', #new)) - #new + 1
+local members, events = {}, {}
+for i, answer in ipairs(new) do
+    local user, place, number = answer[2], answer[4], int(first + i - 1)
+    -- A place that closing has ended, and that no tick has swept yet.
+    if place > 0 then
+        events[#events + 1] = 'l|' .. int(place)
+        leave_line(place)
+    end
+    members[#members + 1], members[#members + 2] = number, user
+    events[#events + 1] = 'j|' .. number .. '|' .. user
+    answer[2], answer[4] = number, nil
+    local again = taken[user]
+    again[2], again[3] = number, answer[3]
 end
-local number = int(redis.call('HINCRBY', room, 'number', 1))
--- A place that closing has ended, and that no tick has swept yet.
-if place then
-    redis.call('RPUSH', buffer, 'l|' .. place)
-    leave_line(place)
-end
-redis.call('ZADD', waiting, number, user)
-enter_line(number)
--- A queue whose buffer holds something is busy.
-if redis.call('RPUSH', buffer, 'j|' .. number .. '|' .. user) == 1 then redis.call('SADD', busy, queue) end
-return {'joined', number, redis.call('ZCOUNT', waiting, open, number), known[4], known[5]}
+redis.call('ZADD', waiting, unpack(members))
+enter_line(first, #new)
+-- A queue whose buffer held something is busy.
+local soft = redis.call('RPUSH', buffer, unpack(events))
+if soft == #events then redis.call('SADD', busy, queue) end
+return answers

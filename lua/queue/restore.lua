@@ -12,7 +12,7 @@ if standing == 'lost' then
     -- A later place of the same user gives way.
     local later = redis.call('ZSCORE', waiting, user) or ''
     redis.call('ZADD', waiting, number, user)
-    enter_line(number)
+    enter_line(number, 1)
     if later ~= '' then leave_line(later) end
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
     redis.call('HINCRBY', room, 'restores', 1)

@@ -107,7 +107,7 @@ impl Journal {
         me: InstanceId,
         clock: Clock,
         limits: Limits,
-    ) -> Self {
+    ) -> Arc<Self> {
         let asking = pool.clone();
         let recall = Batcher::spawn(RECALL_MAX, limits.ack_timeout, move |scopes: Vec<KeyScope>| {
             let pool = asking.clone();
@@ -115,7 +115,7 @@ impl Journal {
         });
         let acks = Arc::new(Acks::default());
         let rebuilding = Semaphore::new(REBUILDS_MAX);
-        Self {
+        Arc::new(Self {
             redis,
             shards,
             acks,
@@ -127,7 +127,7 @@ impl Journal {
             recall,
             turns: Turns::default(),
             rebuilding,
-        }
+        })
     }
 
     /// Another deployment whose data are in this Redis, under the same prefix.

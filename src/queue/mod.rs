@@ -15,6 +15,7 @@
 //! the last second, or ten for slow queues), `ended` (a field a user whose place ended after a loss). Of a
 //! shard: `busy` (queues in which something goes on).
 
+pub mod door;
 pub mod event;
 pub mod line;
 pub mod live;

@@ -27,8 +27,8 @@ pub fn shard(app: &App, queue: QueueId) -> Shard {
 
 /// Takes a place, or finds it. True when it is new.
 pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView, bool), Error> {
-    let gate = app.config.join_busy_after.as_millis();
-    let reply = app.journal.ask(shard(app, queue), |space| store::join(space, queue, user, gate)).await?;
+    let answer = app.door.join(shard(app, queue), queue, user).await?.map_err(|reply| refusal(&reply))?;
+    let (reply, pace) = (answer.reply, Pace { measured: answer.pace, set_tenths: answer.rate_tenths });
     let new = reply.word() == "joined";
     let status = match reply.word() {
         "joined" | "found" => PlaceStatus::Waiting,
@@ -43,7 +43,7 @@ pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView,
         app.lines.told(queue);
         app.presence.waits(queue, number);
     }
-    let mut view = place(queue, number, status, reply.int(1)?, Pace::read(&reply, 2)?);
+    let mut view = place(queue, number, status, reply.int(1)?, pace);
     view.token = Some(sign(app, queue, user, number));
     Ok((view, new))
 }

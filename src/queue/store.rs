@@ -62,10 +62,10 @@ script! {
         }
     }
 
-    /// Takes a place.
+    /// Takes places.
     Join = "queue/join" {
         keys { room, waiting, line, presence, passes, active, buffer, busy }
-        args { queue: QueueId, user: UserId, gate: u128 }
+        args { queue: QueueId, users: String, gate: u128 }
     }
 
     /// How a ticket stands.
@@ -135,8 +135,9 @@ pub fn change(space: &Space, queue: QueueId, change: &ChangeQueue) -> Change {
     }
 }
 
-/// Takes a place; refused when the shard is behind by more than `gate` milliseconds.
-pub fn join(space: &Space, queue: QueueId, user: UserId, gate: u128) -> Join {
+/// Takes places; refused when the shard is behind by more than `gate` milliseconds. Users as a list with
+/// commas.
+pub fn join(space: &Space, queue: QueueId, users: String, gate: u128) -> Join {
     Join {
         room: room(space, queue),
         waiting: waiting(space, queue),
@@ -147,7 +148,7 @@ pub fn join(space: &Space, queue: QueueId, user: UserId, gate: u128) -> Join {
         buffer: buffer(space, queue),
         busy: busy(space),
         queue,
-        user,
+        users,
         gate,
     }
 }

@@ -81,6 +81,11 @@ impl Reply {
         contents.iter().map(|content| read(content).ok_or_else(shape)).collect()
     }
 
+    /// The values from `index` on as answers of their own.
+    pub fn answers(&self, index: usize) -> Result<Vec<Reply>, RedisError> {
+        self.values.iter().skip(index).map(|value| Reply::read(value.clone())).collect()
+    }
+
     fn missing(&self, index: usize, what: &str) -> RedisError {
         RedisError::Broken(format!("the answer {:?} has no {what} at {index}: {:?}", self.word, self.values))
     }

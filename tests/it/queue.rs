@@ -56,10 +56,10 @@ async fn a_thousand_joins_at_once_get_each_number_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_counter_that_is_read_and_written_apart_gives_numbers_twice() {
-    let read_then_write = "local number = int(tonumber(redis.call('HGET', room, 'number')) + 1)";
+    let read_then_write = "local first = tonumber(redis.call('HGET', room, 'number')) + 1";
     let sabotage = Sabotage::default().change_script(
         "queue/join",
-        "local number = int(redis.call('HINCRBY', room, 'number', 1))",
+        "local first = tonumber(redis.call('HINCRBY', room, 'number', #new)) - #new + 1",
         read_then_write,
     );
     let app = TestApp::start(Build { sabotage, ..Build::default() }).await;
