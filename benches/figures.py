@@ -332,12 +332,12 @@ def measure(k6_binary, binary, folder, root, only_coupons):
 
 
 @contextlib.contextmanager
-def running(binary):
+def running(binary, *options):
     """A demo on free ports while the block runs: its folder, its pid. It ends with us, also from outside."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="onrush-bench.") as folder:
         folder = Path(folder) / "demo"
-        command = [binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder]
+        command = [binary, "demo", "--listen", "127.0.0.1:0", "--data-dir", folder, *options]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             if not any(line.startswith("ready ") for line in server.stdout):

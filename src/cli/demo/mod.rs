@@ -43,6 +43,9 @@ pub struct Demo {
     /// Rate limits; off, so that load tests can be tried at once.
     #[arg(long, default_value = "off", value_parser = ["on", "off"])]
     limits: String,
+    /// Whether what happens is told to a receiver that shows it; off for load tests of all else.
+    #[arg(long, default_value = "on", value_parser = ["on", "off"])]
+    delivery: String,
     /// Number of shards, chosen at the first start.
     #[arg(long, env = "ONRUSH_SHARDS", value_name = "COUNT")]
     shards: Option<u16>,
@@ -62,7 +65,7 @@ impl Demo {
         let supervisor = Supervisor::start(&self.data_dir, self.fresh)?;
         let receiver = runtime.block_on(Receiver::bind(&supervisor.folder))?;
         let config = self.config(&supervisor, &receiver)?;
-        let told_at = receiver.url.clone();
+        let told_at = if self.delivery == "on" { &receiver.url } else { "off" }.to_owned();
         runtime.spawn(receiver.serve());
         let ended = runtime.block_on(async {
             super::migrate::migrate(&supervisor.database_url).await?;
@@ -87,7 +90,7 @@ impl Demo {
             database_url: supervisor.database_url.clone(),
             jwt_secret: secret(&supervisor.folder)?,
             shards: self.shards,
-            delivery: Some(receiver.file.clone()),
+            delivery: (self.delivery == "on").then(|| receiver.file.clone()),
             limits: LimitSettings { limits: self.limits.clone(), ..defaults.limits.clone() },
             ..defaults
         };
