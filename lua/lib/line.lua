@@ -9,19 +9,26 @@ local function index(number)
     return at and at >= 0 and at < 536870912 and int(at) or nil
 end
 local function time_mark(ms) return 128 + math.floor(ms / 2000) % 128 end
--- `count` neighbours, all of whom are new.
-local function enter_line(number, count)
-    local at = index(number)
+-- `count` neighbours from `first` on begin to wait, or do not any more.
+local function mark_line(first, count, waits)
+    local at = index(first)
     if not at then return end
     for from = 0, count - 1, 32 do
         local bits = math.min(32, count - from)
-        redis.call('BITFIELD', line, 'SET', 'u' .. bits, int(at + from), int(2 ^ bits - 1))
+        redis.call('BITFIELD', line, 'SET', 'u' .. bits, int(at + from), waits and int(2 ^ bits - 1) or '0')
     end
-    redis.call('SETRANGE', presence, at, string.rep(string.char(time_mark(now)), count))
+    redis.call('SETRANGE', presence, at, string.rep(waits and string.char(time_mark(now)) or '\0', count))
 end
-local function leave_line(number)
-    local at = index(number)
-    if not at then return end
-    redis.call('SETBIT', line, at, 0)
-    redis.call('SETRANGE', presence, at, '\0')
+local function enter_line(first, count) mark_line(first, count, true) end
+-- Neighbours go in one call.
+local function leave_line(numbers)
+    local first, count = nil, 0
+    for _, number in ipairs(numbers) do
+        if first and tonumber(number) == first + count then count = count + 1
+        else
+            if first then mark_line(first, count, false) end
+            first, count = tonumber(number), 1
+        end
+    end
+    if first then mark_line(first, count, false) end
 end

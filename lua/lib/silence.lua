@@ -1,5 +1,5 @@
 
--- lib/silence: what a tick does about the line beside admission. Needs lib/line.
+-- lib/silence: what a tick does about who is gone. Needs the names active fresh passes ended, and lib/line.
 -- Who was seen last before `silent_ms` ago, at most `most` of them, among 32 768 numbers from place `swept`
 -- of `presence` on; then the place to go on from, 0 when the end is reached. A line is looked through once in
 -- two seconds at most, by as many calls as it takes; `swept_in` is when that began.
@@ -22,7 +22,7 @@ local function sweep(swept, swept_in, silent_ms, most)
         local number = int(line_from + swept + at - 1)
         local user = redis.call('ZRANGEBYSCORE', waiting, number, number)[1]
         -- A mark that came after its place was gone.
-        if user then users[#users + 1] = user else leave_line(number) end
+        if user then users[#users + 1] = user else leave_line({number}) end
         at = at + 1
     end
     return users, at > #bytes and #bytes < 32768 and 0 or swept + at - 1, swept_in
@@ -38,4 +38,20 @@ local function shorten_line(gaps)
     redis.call('SET', presence, redis.call('GETRANGE', presence, bytes * 8, -1))
     redis.call('HSET', room, 'line_from', int(line_from + bytes * 8))
     return true
+end
+-- Takes out whose place or pass is over: user -> why. The numbers of places are `vacated`.
+local function clear(over, vacated, gaps)
+    leave_line(vacated)
+    local of_places, of_passes = {}, {}
+    for user, why in pairs(over) do
+        local of = (why == 'expired' or why == 'unused') and of_passes or of_places
+        of[#of + 1] = user
+        if gaps ~= '' then redis.call('HSET', ended, user, epoch) end
+    end
+    if #of_places > 0 then redis.call('ZREM', waiting, unpack(of_places)) end
+    if #of_passes > 0 then
+        redis.call('ZREM', active, unpack(of_passes))
+        redis.call('ZREM', fresh, unpack(of_passes))
+        redis.call('HDEL', passes, unpack(of_passes))
+    end
 end

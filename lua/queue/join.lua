@@ -43,7 +43,7 @@ for i, answer in ipairs(new) do
     -- A place that closing has ended, and that no tick has swept yet.
     if place > 0 then
         events[#events + 1] = 'l|' .. int(place)
-        leave_line(place)
+        leave_line({place})
     end
     members[#members + 1], members[#members + 2] = number, user
     events[#events + 1] = 'j|' .. number .. '|' .. user

@@ -14,7 +14,7 @@ if standing == 'lost' then
     -- It must not come back either; a later place of the same user ends with it.
     local later = redis.call('ZSCORE', waiting, user) or ''
     redis.call('ZREM', waiting, user)
-    if later ~= '' then leave_line(later) end
+    if later ~= '' then leave_line({later}) end
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
     redis.call('HINCRBY', room, 'restores', 1)
 elseif standing == 'active' then
@@ -23,7 +23,7 @@ elseif standing == 'active' then
     redis.call('ZREM', fresh, user)
 else
     redis.call('ZREM', waiting, user)
-    leave_line(number)
+    leave_line({number})
 end
 redis.call('RPUSH', buffer, 'l|' .. number)
 if known[2] ~= '' then redis.call('HSET', ended, user, epoch) end

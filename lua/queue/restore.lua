@@ -13,7 +13,7 @@ if standing == 'lost' then
     local later = redis.call('ZSCORE', waiting, user) or ''
     redis.call('ZADD', waiting, number, user)
     enter_line(number, 1)
-    if later ~= '' then leave_line(later) end
+    if later ~= '' then leave_line({later}) end
     redis.call('RPUSH', buffer, table.concat({'r', number, user, later}, '|'))
     redis.call('HINCRBY', room, 'restores', 1)
     redis.call('SADD', busy, queue)

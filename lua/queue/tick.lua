@@ -37,35 +37,35 @@ left = math.min(left, most)
 -- a loss the lost have time to ask before anybody above them is let in.
 if restores > 0 then left = 0 end
 local highest = now < tonumber(q[12]) and q[13] ~= '+inf' and math.min(told, tonumber(q[13])) or told
+local users, number_of, ended_now = {}, {}, 0
+for _ in pairs(over) do ended_now = ended_now + 1 end
 local next_up = left == 0 and {} or redis.call('ZRANGEBYSCORE', waiting, '(' .. q[5], int(highest),
-    'WITHSCORES', 'LIMIT', 0, left + most)
-local admitted, places, deadline = {}, {}, int(now + tonumber(q[4]))
-for i = 1, #next_up, 2 do
-    local user, number = next_up[i], next_up[i + 1]
-    -- Who still has a pass that is over but not yet ended waits for the next call.
-    if #places < left and not over[user] and redis.call('HEXISTS', passes, user) == 0 then
-        admitted[#places + 1], places[#places + 1] = {user, number}, number .. ':' .. user
+    'WITHSCORES', 'LIMIT', 0, left + ended_now)
+for i = 1, #next_up, 2 do users[#users + 1], number_of[next_up[i]] = next_up[i], next_up[i + 1] end
+-- Who still has a pass that is over but not yet ended waits for the next call.
+local inside = #users > 0 and redis.call('HMGET', passes, unpack(users))
+local admitted, numbers, places, deadline = {}, {}, {}, int(now + tonumber(q[4]))
+local with_number, with_deadline, with_use, use_by = {}, {}, {}, int(now + tonumber(unused_ms))
+for i, user in ipairs(users) do
+    if #admitted < left and not over[user] and not inside[i] then
+        local n, number = #admitted, number_of[user]
+        admitted[n + 1], numbers[n + 1], places[n + 1] = user, number, number .. ':' .. user
+        with_number[2 * n + 1], with_number[2 * n + 2] = user, number
+        with_deadline[2 * n + 1], with_deadline[2 * n + 2] = deadline, user
+        with_use[2 * n + 1], with_use[2 * n + 2] = use_by, user
     end
 end
 if #places > 0 then fact('queue.admitted', queue, deadline, table.concat(places, ',')) end
 local something = #lines > 0
 if something then append() end
 redis.call('LTRIM', buffer, soft, -1)
-for _, number in ipairs(vacated) do leave_line(number) end
-for user, why in pairs(over) do
-    if why == 'expired' or why == 'unused' then
-        redis.call('ZREM', active, user)
-        redis.call('ZREM', fresh, user)
-        redis.call('HDEL', passes, user)
-    else redis.call('ZREM', waiting, user) end
-    if q[6] ~= '' then redis.call('HSET', ended, user, epoch) end
-end
-for _, place in ipairs(admitted) do
-    redis.call('ZREM', waiting, place[1])
-    leave_line(place[2])
-    redis.call('HSET', passes, place[1], place[2])
-    redis.call('ZADD', active, deadline, place[1])
-    redis.call('ZADD', fresh, int(now + tonumber(unused_ms)), place[1])
+clear(over, vacated, q[6])
+if #admitted > 0 then
+    redis.call('ZREM', waiting, unpack(admitted))
+    leave_line(numbers)
+    redis.call('HSET', passes, unpack(with_number))
+    redis.call('ZADD', active, unpack(with_deadline))
+    redis.call('ZADD', fresh, unpack(with_use))
 end
 redis.call('LTRIM', log, old, -1)
 if #places > 0 then redis.call('RPUSH', log, int(now) .. ':' .. #places) end

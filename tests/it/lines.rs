@@ -275,7 +275,7 @@ async fn a_direct_answer_is_never_followed_by_an_older_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_line_that_keeps_who_left_shows_ghosts() {
     let keeps = Sabotage::default()
-        .change_script("queue/leave", "    leave_line(number)\n", "")
+        .change_script("queue/leave", "    leave_line({number})\n", "")
         .change_script("queue/line", "redis.call('ZCOUNT', waiting, '(' .. known[3], '+inf')", "3");
     with_apps(Build { sabotage: keeps, ..Build::default() }, async |app| {
         let (client, operator) = (app.client(), app.operator().await);
