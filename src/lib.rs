@@ -260,6 +260,13 @@ pub mod bench {
     pub use crate::queue::line::Line;
     pub use crate::queue::ticket::{Ticket, Tickets};
     pub use crate::redis::{Shard, Space, StreamEntry};
+
+    /// What Redis is sent of a script; empty when there is none of this name.
+    pub fn script_text(name: &str) -> String {
+        let none = crate::sabotage::Sabotage::default();
+        let scripts = crate::redis::Scripts::compose(&crate::scripts(), &none).unwrap_or_default();
+        scripts.get(name).map(|script| script.text.clone()).unwrap_or_default()
+    }
 }
 
 /// All scripts, for the loader and the contract test.

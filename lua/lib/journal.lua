@@ -8,7 +8,7 @@ local function replay(record)
     local of, seq, hash, at, print, facts = string.match(record, '^(%d+)|(%d+)|(%x+)|(%d+)|([^|]*)|(.*)$')
     return {'replayed', seq, hash, at, print, facts, of}
 end
-local past = redis.call('HGET', ops, op .. '.' .. step)
+local past = records[op .. '.' .. step] or redis.call('HGET', ops, op .. '.' .. step)
 if past then return replay(past) end
 -- Whoever slept since he looked the operation up must look again: its record may have been forgotten
 -- meanwhile. Both are times of Redis' clock, which may be behind what the shard has seen.
@@ -34,16 +34,14 @@ local function append()
     local id = redis.call('XADD', journal, epoch .. '-*', 'op', op, 'st', step, 'o', origin, 'k', kind,
         'at', at, 'f', facts, 'p', shard[3], 'h', hash)
     entry = {seq = string.match(id, '%d+$'), hash = hash, at = at, facts = facts}
+    shard[3], written = hash, entry
 end
 
--- Last of all writes: the record of the operation (in `keep` as well, where it is to stay longer), then the
--- head of the chain.
+-- The record of the operation, in `keep` as well where it is to stay longer.
 local function commit(keep)
     local record = table.concat({epoch, entry.seq, entry.hash, entry.at, fingerprint, entry.facts}, '|')
     if keep then redis.call('HSET', keep, op, record) end
-    redis.call('HSET', ops, op .. '.' .. step, record)
-    redis.call('RPUSH', order, op .. '.' .. step)
-    if not shard[5] then redis.call('HSET', meta, 'pending_since', entry.at) end
-    redis.call('HSET', meta, 'seen', entry.at, 'last', entry.seq, 'head', entry.hash)
+    records[op .. '.' .. step] = record
+    recorded[#recorded + 1] = op .. '.' .. step
     return {'done', entry.seq, entry.hash, entry.at, entry.facts}
 end

@@ -15,6 +15,7 @@ pub mod ack;
 pub mod adopt;
 pub mod changes;
 pub mod dead;
+pub mod desk;
 pub mod direct;
 pub mod driven;
 pub mod entry;
@@ -54,6 +55,7 @@ use crate::ids::InstanceId;
 use crate::redis::{Redis, RedisError, Reply, Script, Shard, Space};
 use crate::sabotage::Defence;
 use ack::{Acks, Pending};
+use desk::{Call, Desk};
 use request::{Turn, Turns};
 use table::recall::{self, KeyScope, Recalled};
 
@@ -82,6 +84,7 @@ pub struct Journal {
     pub codes: Arc<Codes>,
     pool: PgPool,
     recall: Batcher<KeyScope, Vec<Recalled>>,
+    desk: Desk,
     turns: Turns,
     /// Each rebuild holds a connection of the pool while it asks for another.
     rebuilding: Semaphore,
@@ -113,12 +116,11 @@ impl Journal {
             let pool = asking.clone();
             async move { recall::by_key(&pool, &scopes).await }
         });
-        let acks = Arc::new(Acks::default());
-        let rebuilding = Semaphore::new(REBUILDS_MAX);
         Arc::new(Self {
+            desk: Desk::open(&redis, shards.all()),
             redis,
             shards,
-            acks,
+            acks: Arc::default(),
             me,
             clock,
             limits,
@@ -126,7 +128,7 @@ impl Journal {
             pool,
             recall,
             turns: Turns::default(),
-            rebuilding,
+            rebuilding: Semaphore::new(REBUILDS_MAX),
         })
     }
 
@@ -317,7 +319,7 @@ impl Journal {
         let mut args = self.journal_args(looked, step);
         args.extend(own_args);
         let pending = durable.then(|| self.acks.expect(step.op));
-        let reply = match self.redis.call_quick(S::SOURCE, keys, args).await {
+        let reply = match self.desk.call(space.shard, Call { source: S::SOURCE, keys, args }).await {
             Ok(reply) => reply,
             Err(RedisError::Unknown(why)) => return self.unanswered(step, pending, why).await,
             Err(error) => return Err(error.into()),

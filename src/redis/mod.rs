@@ -5,6 +5,7 @@
 //! write script carries its operation); a command reaches the run of the server that its keys were named for,
 //! or nobody; a script that Redis does not know is sent whole, once.
 
+mod call;
 mod cluster;
 mod connection;
 pub mod keys;
@@ -29,7 +30,7 @@ pub use walk::ScanPlace;
 use std::fmt;
 
 /// Why a command failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum RedisError {
     /// Nothing was sent: no connection, or the buffer is full.
     Away(String),

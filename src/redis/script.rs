@@ -40,6 +40,9 @@ const LIBRARY: &[(&str, &str)] = &[
     ("asking", include_str!("../../lua/lib/asking.lua")),
 ];
 
+/// What comes with lib/journal.
+const RECORDS: &str = include_str!("../../lua/lib/records.lua");
+
 /// A script as it is embedded: its name (`feature/verb`), its text and what the Rust side sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
@@ -166,27 +169,55 @@ fn compose(name: &str, text: &str) -> Result<String, String> {
         return Err(format!("{name} does not begin with #!lua"));
     };
     let mut whole = format!("{shebang}\nlocal kind = '{name}'\n");
-    let mut bound = vec!["kind".to_owned()];
-    for field in ["KEYS", "ARGV"] {
-        for (index, named) in names(name, text, field)?.into_iter().enumerate() {
+    let (keys, args) = (names(name, text, "KEYS")?, names(name, text, "ARGV")?);
+    let (once, each) = args.split_at(if is_run_of_many(text) { RUN_ARGS } else { args.len() });
+    for (field, all) in [("KEYS", keys.as_slice()), ("ARGV", once)] {
+        for (index, named) in all.iter().enumerate() {
             let position = index + 1;
             match named.strip_suffix("...") {
                 Some(list) => whole.push_str(&format!("local {list}_from = {position}\n")),
                 None => whole.push_str(&format!("local {named} = {field}[{position}]\n")),
             }
-            bound.push(named);
         }
     }
+    let mut bound: Vec<String> = [vec!["kind".to_owned()], keys, args.clone()].concat();
     for part in libraries(name, text).chain([Ok(body)]) {
         let part = part?;
         if let Some(twice) = top_level_names(part).find(|own| bound.contains(own)) {
             return Err(format!("{name}: {twice} is declared twice"));
         }
         bound.extend(top_level_names(part));
-        whole.push_str(part);
+    }
+    let mut parts = libraries(name, text);
+    if is_run_of_many(text) {
+        // The first is lib/shard: it speaks for all.
+        whole.extend([parts.next().transpose()?.unwrap_or_default(), RECORDS]);
+        whole.push_str(&format!("local function call({})\n", each.join(", ")));
+    }
+    for part in parts.chain([Ok(body)]) {
+        whole.push_str(part?);
+    }
+    if is_run_of_many(text) {
+        whole.push_str(&RUN.replace("$COUNT", &each.len().to_string()));
     }
     Ok(whole)
 }
+
+/// Whether one run of the script takes many calls: all that journal do. What lib/shard asks for is said once,
+/// all else for each call; the answer is `many`, and the answers, or what lib/shard says.
+pub fn is_run_of_many(text: &str) -> bool {
+    header(text, "USES").any(|library| library == "journal")
+}
+
+/// Arguments that are said once: those of lib/shard.
+pub const RUN_ARGS: usize = 2;
+/// How a run of many ends.
+const RUN: &str = "end
+local answers = {'many'}
+for at = 3, #ARGV, $COUNT do answers[#answers + 1] = call(unpack(ARGV, at, at + $COUNT - 1)) end
+leave_records()
+return answers
+";
 
 /// Names that a piece of Lua declares outside of all blocks. One that hides a key would make a script write
 /// to a key that nobody declared.

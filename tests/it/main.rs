@@ -47,6 +47,7 @@ mod reward_kills;
 mod reward_races;
 mod rewards;
 mod roles;
+mod runs;
 mod seats;
 mod security;
 mod sessions;

@@ -1,0 +1,154 @@
+"""A million wait in one queue: what joining, memory, polls, admission, a lost Redis and lapsing come to (see
+README.md beside this file)."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import crowd
+import figures
+
+MANY = 1_000_000
+ROUNDS = 3
+RATE = 10_000
+ADMIT_SECONDS = 20
+# What a script may take, in microseconds.
+SCRIPT_MAX = 5_000
+PATIENCE = 600
+
+
+class Server:
+    """Redis as its own client sees it."""
+
+    def __init__(self, url):
+        self.port = url.rsplit(":", 1)[1]
+
+    def ask(self, *words):
+        command = ["redis-cli", "-p", self.port, "--json", *map(str, words)]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    def watch(self):
+        self.ask("config", "set", "slowlog-log-slower-than", SCRIPT_MAX // 5)
+        self.ask("slowlog", "reset")
+
+    def slowest(self):
+        """The longest command since `watch`, and its first key; none if all were quick."""
+        found = [(entry[2], entry[3]) for entry in self.ask("slowlog", "get", 1000)]
+        if not found:
+            return f"below {SCRIPT_MAX / 5000:.0f} ms"
+        took, command = max(found)
+        return f"{took / 1000:.1f} ms ({command[0]} {' '.join(command[3:8])[-80:]}), {len(found)} above {SCRIPT_MAX / 5000:.0f} ms"
+
+
+def state(url, queue):
+    return figures.ask(figures.connect(url), "GET", f"/v1/queues/{queue}")
+
+
+def until(what, reached):
+    """How long it takes, in seconds."""
+    begun = time.monotonic()
+    while not reached():
+        if time.monotonic() - begun > PATIENCE:
+            sys.exit(f"{what}: not within {PATIENCE} s")
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def is_ready(url):
+    try:
+        return urllib.request.urlopen(f"{url}/readyz", timeout=10).status == 200
+    except OSError:
+        return False
+
+
+def measure(rush, binary, folder, demo, many):
+    url, server = demo["url"], Server(demo["redisUrl"])
+    users = folder / "users.csv"
+    with users.open("w") as file:
+        command = [binary, "load-users", "--data-dir", folder, "--count", str(many), "--points", "0"]
+        subprocess.run(command, check=True, stdout=file)
+    connection, operator = figures.sign_in(demo, "OPERATOR")
+    few, lots = crowd.queue_of(connection, operator), crowd.queue_of(connection, operator)
+    tickets = crowd.crowd(rush, url, few, users, folder, crowd.FEW)
+    before, begun = crowd.used_memory(server.port), time.monotonic()
+    server.watch()
+    all_tickets = crowd.crowd(rush, url, lots, users, folder, many)
+    tell(f"joined with tokens that are seen for the first time: {many / (time.monotonic() - begun):,.0f} a second")
+    tell(f"slowest command while joining: {server.slowest()}")
+    journal = sum(memory(server, key) for key in server.ask("keys", "*:journal"))
+    all_bytes = crowd.used_memory(server.port) - before
+    tell(f"bytes of Redis a waiter: {(all_bytes - journal) / many:.0f}, and {journal / many:.0f} of the journal")
+
+    poll = lambda queue, tickets: rush.load(url, "poll", "--queue", queue, "--tickets", tickets)
+    loads = {
+        "`GET /livez`, 64": lambda: rush.load(url, "livez"),
+        f"poll, {crowd.FEW:,} waiting, 64": lambda: poll(few, tickets),
+        f"poll, {many:,} waiting, 64": lambda: poll(lots, all_tickets),
+    }
+    server.watch()
+    runs = {name: [] for name in loads}
+    for _ in range(ROUNDS):
+        for name, load in loads.items():
+            runs[name].append(load())
+    tell(f"slowest command while polling: {server.slowest()}")
+
+    waiting = state(url, lots)["waiting"]
+    begun = time.monotonic()
+    server.ask("flushall")
+    until("the loss is noticed", lambda: not is_ready(url))
+    until("recovery", lambda: is_ready(url))
+    tell(f"after FLUSHALL with {waiting:,} waiting all shards were live in {time.monotonic() - begun:.1f} s")
+    if state(url, lots)["waiting"] != waiting:
+        sys.exit(f"{state(url, lots)} after {waiting}")
+
+    # Nobody is let in until the lost, if there were any, had time to ask.
+    change(demo, lots, {"admitPerSecond": RATE, "maxActive": many})
+    until("admission begins", lambda: state(url, lots)["active"] > 0)
+    server.watch()
+    first, begun = state(url, lots)["active"], time.monotonic()
+    time.sleep(ADMIT_SECONDS)
+    admitted, took = state(url, lots)["active"] - first, time.monotonic() - begun
+    tell(f"admitted {admitted / took:,.0f} a second of {RATE:,}; slowest command: {server.slowest()}")
+    tell(f"lag of Postgres right after: {crowd.lag(url):.1f} s")
+
+    change(demo, lots, {"admitPerSecond": 0})
+    waiting, begun = state(url, lots)["waiting"], time.monotonic()
+    server.watch()
+    until("somebody lapses", lambda: state(url, lots)["waiting"] < waiting)
+    since = time.monotonic() - begun
+    took = until("all lapse", lambda: state(url, lots)["waiting"] == 0)
+    tell(f"{waiting:,} who never polled: the first lapsed after {since:.0f} s, all within {took:.0f} s more; "
+         f"slowest command: {server.slowest()}")
+    return runs
+
+
+def change(demo, queue, settings):
+    connection, operator = figures.sign_in(demo, "OPERATOR")
+    figures.ask(connection, "PUT", f"/v1/queues/{queue}", settings, **operator)
+
+
+def memory(server, key):
+    return server.ask("memory", "usage", key, "samples", "100") or 0
+
+
+def tell(line):
+    print(f"- {line}", flush=True)
+
+
+def main():
+    rush_binary, binary, *count = sys.argv[1:]
+    many = int(count[0]) if count else MANY
+    with figures.running(binary, "--delivery", "off") as (folder, pid):
+        folder = Path(folder)
+        demo = json.loads((folder / "demo.json").read_text())
+        token = figures.sign_in(demo, "OPERATOR")[1]["Authorization"].split()[1]
+        runs = measure(crowd.Rush(rush_binary, pid, token), binary, folder, demo, many)
+        subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
+    crowd.tell(runs, "", many)
+
+
+if __name__ == "__main__":
+    main()
