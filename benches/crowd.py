@@ -10,11 +10,15 @@ import time
 from pathlib import Path
 
 import figures
+import redis_alone
 
 ROUNDS = 3
 SECONDS = 5
+# Purchases take longer: who waits for his turn polls after a second.
+PURCHASE_SECONDS = 15
 # Of each round: everybody joins a fresh queue, at most.
 JOINERS = 250_000
+BUYERS = 5_000
 POINTS = 10_000_000
 FEW, MANY = 1_000, 100_000
 BASELINE = "127.0.0.1:0"
@@ -103,7 +107,7 @@ class Joins:
         self.rush, self.url, self.users, self.lags = rush, url, users, []
 
     def load(self):
-        found = self.rush.load(self.url, "join", "--users", self.users, "--connections", 64)
+        found = self.rush.load(self.url, "join", "--users", self.users, "--connections", 256)
         self.lags.append(lag(self.url))
         time.sleep(2)
         return found
@@ -129,7 +133,8 @@ def measure(rush, baseline, demo, folder, binary, many):
     charge = lambda clients: rush.load(url, "charge", "--users", users, "--connections", clients)
     alone = lambda clients: rush.load(baseline.url, "postgres-charge", "--connections", clients)
     claim = lambda: rush.load(url, "claim", "--users", users, "--connections", 256)
-    buy = lambda: rush.load(url, "purchase", "--users", users, "--connections", 1000)
+    buy = lambda: rush.load(
+        url, "purchase", "--users", users, "--connections", BUYERS, seconds=PURCHASE_SECONDS)
     joins = Joins(rush, url, users)
     loads = {
         "bare axum handler, 64": lambda: rush.load(baseline.url, "bare"),
@@ -141,8 +146,8 @@ def measure(rush, baseline, demo, folder, binary, many):
         "Postgres alone: charge, 256": lambda: alone(256),
         "durable charge, 256": lambda: charge(256),
         "durable claim of one campaign, 256": claim,
-        "join of one queue, 64": joins.load,
-        "whole purchase, five requests, 1,000": buy,
+        "join of one queue, 256": joins.load,
+        f"whole purchase, five requests, {BUYERS:,}": buy,
     }
     runs = {name: [] for name in loads}
     for at in range(ROUNDS):
@@ -173,7 +178,7 @@ def tell(runs, settings, many):
 def main():
     rush_binary, binary, *count = sys.argv[1:]
     many = int(count[0]) if count else MANY
-    with figures.running(binary) as (folder, pid):
+    with figures.running(binary, "--delivery", "off") as (folder, pid):
         folder = Path(folder)
         demo = json.loads((folder / "demo.json").read_text())
         token = figures.sign_in(demo, "OPERATOR")[1]["Authorization"].split()[1]
@@ -185,6 +190,11 @@ def main():
             baseline.end()
         subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
     tell(runs, baseline.settings, many)
+    with redis_alone.RedisAlone(rush_binary) as alone:
+        for calls in (1, 16):
+            rates = sorted(alone.charges(calls) for _ in range(ROUNDS))
+            print(f"\nRedis alone, `wallet/charge` under redis-benchmark, {calls} in a run: "
+                  f"{rates[ROUNDS // 2]:,.0f} a second")
 
 
 if __name__ == "__main__":

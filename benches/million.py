@@ -1,5 +1,5 @@
-"""A million wait in one queue: what joining, memory, polls, admission, a lost Redis and lapsing come to (see
-README.md beside this file)."""
+"""A million wait in one queue: what joining, memory, a lost Redis, admission and lapsing come to (see README.md
+beside this file)."""
 
 import json
 import subprocess
@@ -12,7 +12,6 @@ import crowd
 import figures
 
 MANY = 1_000_000
-ROUNDS = 3
 RATE = 10_000
 ADMIT_SECONDS = 20
 # What a script may take, in microseconds.
@@ -71,29 +70,15 @@ def measure(rush, binary, folder, demo, many):
         command = [binary, "load-users", "--data-dir", folder, "--count", str(many), "--points", "0"]
         subprocess.run(command, check=True, stdout=file)
     connection, operator = figures.sign_in(demo, "OPERATOR")
-    few, lots = crowd.queue_of(connection, operator), crowd.queue_of(connection, operator)
-    tickets = crowd.crowd(rush, url, few, users, folder, crowd.FEW)
+    lots = crowd.queue_of(connection, operator)
     before, begun = crowd.used_memory(server.port), time.monotonic()
     server.watch()
-    all_tickets = crowd.crowd(rush, url, lots, users, folder, many)
+    crowd.crowd(rush, url, lots, users, folder, many)
     tell(f"joined with tokens that are seen for the first time: {many / (time.monotonic() - begun):,.0f} a second")
     tell(f"slowest command while joining: {server.slowest()}")
     journal = sum(memory(server, key) for key in server.ask("keys", "*:journal"))
     all_bytes = crowd.used_memory(server.port) - before
     tell(f"bytes of Redis a waiter: {(all_bytes - journal) / many:.0f}, and {journal / many:.0f} of the journal")
-
-    poll = lambda queue, tickets: rush.load(url, "poll", "--queue", queue, "--tickets", tickets)
-    loads = {
-        "`GET /livez`, 64": lambda: rush.load(url, "livez"),
-        f"poll, {crowd.FEW:,} waiting, 64": lambda: poll(few, tickets),
-        f"poll, {many:,} waiting, 64": lambda: poll(lots, all_tickets),
-    }
-    server.watch()
-    runs = {name: [] for name in loads}
-    for _ in range(ROUNDS):
-        for name, load in loads.items():
-            runs[name].append(load())
-    tell(f"slowest command while polling: {server.slowest()}")
 
     waiting = state(url, lots)["waiting"]
     begun = time.monotonic()
@@ -122,7 +107,6 @@ def measure(rush, binary, folder, demo, many):
     took = until("all lapse", lambda: state(url, lots)["waiting"] == 0)
     tell(f"{waiting:,} who never polled: the first lapsed after {since:.0f} s, all within {took:.0f} s more; "
          f"slowest command: {server.slowest()}")
-    return runs
 
 
 def change(demo, queue, settings):
@@ -145,9 +129,8 @@ def main():
         folder = Path(folder)
         demo = json.loads((folder / "demo.json").read_text())
         token = figures.sign_in(demo, "OPERATOR")[1]["Authorization"].split()[1]
-        runs = measure(crowd.Rush(rush_binary, pid, token), binary, folder, demo, many)
+        measure(crowd.Rush(rush_binary, pid, token), binary, folder, demo, many)
         subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
-    crowd.tell(runs, "", many)
 
 
 if __name__ == "__main__":

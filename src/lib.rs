@@ -32,6 +32,10 @@
 //! for many shards in one transaction that begins with a compare-and-set on each shard's cursor. Two writers
 //! are harmless: the one whose cursor has moved loses.
 //!
+//! **Calls go together.** A script call costs Redis and the connection much the same for one as for many, so
+//! what is asked of a shard while a call is under way goes in with the next: joins (`queue::door`), writes
+//! (`journal::desk`). A lone call goes at once.
+//!
 //! **Acknowledged** means: this very entry (shard, epoch, number, hash) is committed. Number alone would
 //! also be true of another history. A wait that takes too long answers `outcome_unknown`, never "failed".
 //!

@@ -3,8 +3,8 @@
 //! It is made for machines where the load, the service, Redis and Postgres share few cores: what a request
 //! costs the generator is taken from what is measured. So requests are bytes that are written by hand onto
 //! connections that stay open, one thread serves all connections, and of an answer only its status, its
-//! length and the few fields that a flow needs are looked at. Nothing of the crate is used: it is a client as
-//! any other. Each load prints one line of JSON, with what the generator itself spent.
+//! length and the few fields that a flow needs are looked at. Of the crate only the text of scripts is used: it is
+//! a client as any other. Each load prints one line of JSON, with what the generator itself spent.
 //!
 //! Cargo runs benches with `--bench`, or with `--test`, and others list them with `--list`: none is a load.
 
@@ -46,6 +46,11 @@ enum Command {
     Load(Box<load::Load>),
     JoinAll(join_all::JoinAll),
     PostgresOnly(postgres_only::PostgresOnly),
+    /// Print what Redis is sent of a script, for redis-benchmark.
+    Script {
+        /// `feature/verb`.
+        name: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +67,10 @@ fn main() -> ExitCode {
         Command::Load(load) => load.run(),
         Command::JoinAll(join_all) => join_all.run(),
         Command::PostgresOnly(postgres_only) => postgres_only.run(),
+        Command::Script { name } => {
+            print!("{}", onrush::bench::script_text(&name));
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,10 +11,10 @@ use crate::journal::{Done, Outcome};
 use crate::metrics;
 use crate::redis::{Shard, Space};
 
-/// Places that one call of the tick admits, ends or journals, each.
-const LIMIT: usize = 500;
+/// Places that one call of the tick admits, ends or journals, each: a few milliseconds of Redis at most.
+const LIMIT: usize = 250;
 /// Calls for one queue in one tick.
-const CALLS_MAX: usize = 8;
+const CALLS_MAX: usize = 16;
 /// No mark of a poll for so long, while the queue was served: the place lapses. Three minutes without a poll.
 const LAPSE_MS: i64 = 180_000 + REPEAT_AFTER_MS;
 /// Nobody polls or uses a new pass for so long: it ends.
