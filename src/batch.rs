@@ -33,7 +33,22 @@ where
     pub fn spawn<F, Fut>(batch_max: usize, answer_max: Duration, answer: F) -> Self
     where
         F: Fn(Vec<Q>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Vec<A>, Error>> + Send,
+        Fut: Future<Output = Result<Vec<A>, Error>> + Send + 'static,
+    {
+        Self::spawn_overlapping(batch_max, answer_max, answer_max, answer)
+    }
+
+    /// The same, but a batch that takes longer than `next_after` does not hold up the next: where who answers
+    /// hangs, each question waits for its own answer and for hardly more.
+    pub fn spawn_overlapping<F, Fut>(
+        batch_max: usize,
+        answer_max: Duration,
+        next_after: Duration,
+        answer: F,
+    ) -> Self
+    where
+        F: Fn(Vec<Q>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Vec<A>, Error>> + Send + 'static,
     {
         let (sender, mut receiver) = mpsc::channel::<Waiting<Q, A>>(WAITING_MAX);
         tokio::spawn(async move {
@@ -45,8 +60,11 @@ where
                     continue;
                 }
                 let (questions, replies): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
-                let answers = tokio::time::timeout(answer_max, answer(questions)).await;
-                deliver(answers.unwrap_or_else(|_| Err(late())), replies);
+                let answers = tokio::time::timeout(answer_max, answer(questions));
+                let answering = tokio::spawn(async move {
+                    deliver(answers.await.unwrap_or_else(|_| Err(late())), replies);
+                });
+                drop(tokio::time::timeout(next_after, answering).await);
             }
         });
         Self { sender, answer_max }
@@ -112,6 +130,22 @@ mod tests {
         for (number, answer) in futures::future::join_all(asked).await.into_iter().enumerate() {
             assert_eq!(answer.unwrap(), number as u64 * 2);
         }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_hangs_does_not_hold_up_the_next() {
+        let answer = async |questions: Vec<u64>| {
+            if questions.contains(&0) {
+                std::future::pending::<()>().await;
+            }
+            Ok(questions)
+        };
+        let batcher = Batcher::spawn_overlapping(7, PATIENCE, Duration::from_millis(1), answer);
+        let hung = batcher.ask(0);
+        tokio::pin!(hung);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut hung).await.is_err());
+        assert_eq!(batcher.ask(1).await.unwrap(), 1);
+        assert!(tokio::time::timeout(Duration::from_millis(1), hung).await.is_err());
     }
 
     #[tokio::test]

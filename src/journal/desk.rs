@@ -11,8 +11,10 @@ use crate::redis::{Key, Redis, RedisError, Reply, Shard, Source};
 
 /// Calls of one run, which takes less than about two milliseconds.
 const CALLS_MAX: usize = 64;
-/// How long a call may wait for runs before it, and for its own: each has a limit of its own.
+/// How long a call may take; Redis has a shorter limit of its own.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Runs that take longer do not hold up the next.
+pub const NEXT_AFTER: Duration = Duration::from_millis(20);
 
 /// A call with all of its keys and arguments, those of the libraries first.
 pub struct Call {
@@ -41,7 +43,7 @@ impl Desk {
     pub fn open(redis: &Arc<Redis>, shards: impl Iterator<Item = Shard>) -> Self {
         let of_shard = |_| {
             let redis = redis.clone();
-            Batcher::spawn(CALLS_MAX, PATIENCE, move |calls: Vec<Call>| {
+            Batcher::spawn_overlapping(CALLS_MAX, PATIENCE, NEXT_AFTER, move |calls: Vec<Call>| {
                 let redis = redis.clone();
                 async move { Ok(run_all(&redis, calls).await) }
             })

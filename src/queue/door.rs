@@ -10,6 +10,7 @@ use crate::batch::Batcher;
 use crate::error::Error;
 use crate::ids::{QueueId, UserId};
 use crate::journal::Journal;
+use crate::journal::desk::NEXT_AFTER;
 use crate::redis::{Reply, Shard, Space};
 
 /// Users whom one call lets join; it runs for less than half a millisecond.
@@ -38,7 +39,7 @@ impl Door {
     pub fn open(journal: &Arc<Journal>, gate: Duration) -> Self {
         let of_shard = |shard: Shard| {
             let journal = journal.clone();
-            Batcher::spawn(JOIN_MAX, PATIENCE, move |asked: Vec<Asked>| {
+            Batcher::spawn_overlapping(JOIN_MAX, PATIENCE, NEXT_AFTER, move |asked: Vec<Asked>| {
                 let journal = journal.clone();
                 async move { join_all(&journal, shard, &asked, gate.as_millis()).await }
             })
