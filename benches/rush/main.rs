@@ -3,8 +3,8 @@
 //! It is made for machines where the load, the service, Redis and Postgres share few cores: what a request
 //! costs the generator is taken from what is measured. So requests are bytes that are written by hand onto
 //! connections that stay open, one thread serves all connections, and of an answer only its status, its
-//! length and the few fields that a flow needs are looked at. Of the crate only the text of scripts is used: it
-//! is a client as any other. Each load prints one line of JSON, with what the generator itself spent.
+//! length and the few fields that a flow needs are looked at. Of the crate only the text of scripts is used:
+//! it is a client as any other. Each load prints one line of JSON, with what the generator itself spent.
 //!
 //! Cargo runs benches with `--bench`, or with `--test`, and others list them with `--list`: none is a load.
 
