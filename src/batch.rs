@@ -106,7 +106,7 @@ fn deliver<A>(answers: Result<Vec<A>, Error>, replies: Vec<oneshot::Sender<Resul
 }
 
 /// A failure is told to all who waited.
-fn copy(error: &Error) -> Error {
+pub fn copy(error: &Error) -> Error {
     match error {
         Error::Refused(refusal) => Error::Refused(refusal.clone()),
         Error::Unavailable(code, why) => Error::Unavailable(*code, why.clone()),

@@ -6,7 +6,7 @@
 local line_from
 local function index(number)
     local at = line_from and tonumber(number) - line_from
-    return at and at >= 0 and at < 536870912 and int(at) or nil
+    return at and at >= 0 and at < 268435456 and int(at) or nil
 end
 local function time_mark(ms) return 128 + math.floor(ms / 2000) % 128 end
 -- `count` neighbours from `first` on begin to wait, or do not any more.

@@ -2,7 +2,8 @@
 -- lib/silence: what a tick does about who is gone. Needs the names active fresh passes ended, and lib/line.
 -- Who was seen last before `silent_ms` ago, at most `most` of them, among 32 768 numbers from place `swept`
 -- of `presence` on; then the place to go on from, 0 when the end is reached. A line is looked through once in
--- two seconds at most, by as many calls as it takes; `swept_in` is when that began.
+-- two seconds at most, by as many calls as it takes; `swept_in` is when that began. Marks come round after
+-- 256 s: whose silence is not found by then is found a round later.
 local function sweep(swept, swept_in, silent_ms, most)
     local users, window = {}, math.floor(now / 2000)
     if swept == 0 then

@@ -12,7 +12,7 @@ local from, last, marks, n = tonumber(known[1]), tonumber(known[2] or 0), {}, 0
 local mark = time_mark(now)
 for number in string.gmatch(from and numbers or '', '%d+') do
     local at = number - from
-    if at >= 0 and number - last <= 0 then
+    if at >= 0 and at < 268435456 and number - last <= 0 then
         -- Lua writes numbers of up to fourteen digits without an exponent.
         marks[n + 1], marks[n + 2], marks[n + 3], marks[n + 4], n = 'SET', 'u8', '#' .. at, mark, n + 4
     end

@@ -321,8 +321,8 @@ impl Journal {
         let pending = durable.then(|| self.acks.expect(step.op));
         let reply = match self.desk.call(space.shard, Call { source: S::SOURCE, keys, args }).await {
             Ok(reply) => reply,
-            Err(RedisError::Unknown(why)) => return self.unanswered(step, pending, why).await,
-            Err(error) => return Err(error.into()),
+            Err(error @ (RedisError::Away(_) | RedisError::Refused(_))) => return Err(error.into()),
+            Err(error) => return self.unanswered(step, pending, error.to_string()).await,
         };
         if self.is_stale(&reply, space.shard).await? {
             return Ok(Called::Stale);
@@ -351,7 +351,8 @@ impl Journal {
         }
     }
 
-    /// The script may have run. If its entry is committed in time, that is the answer; else nobody knows yet.
+    /// The script may have run, or died behind this call. If its entry is committed in time, that is the
+    /// answer; else nobody knows yet.
     async fn unanswered(&self, step: &Step, pending: Option<Pending>, why: String) -> Result<Called, Error> {
         let Some(mut pending) = pending else { return Err(Error::outcome_unknown(why)) };
         pending.wait_any(self.limits.ack_timeout).await?;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store;
-use crate::batch::Batcher;
+use crate::batch::{Batcher, copy};
 use crate::error::Error;
 use crate::ids::{QueueId, UserId};
-use crate::journal::Journal;
 use crate::journal::desk::NEXT_AFTER;
-use crate::redis::{Reply, Shard, Space};
+use crate::journal::{Journal, refusal};
+use crate::redis::{Reply, Shard};
 
 /// Users whom one call lets join; it runs for less than half a millisecond.
 const JOIN_MAX: usize = 128;
@@ -32,7 +32,7 @@ pub struct Answer {
 }
 
 /// One for each shard, so that none waits for another.
-pub struct Door(Vec<Batcher<Asked, Result<Answer, Reply>>>);
+pub struct Door(Vec<Batcher<Asked, Result<Answer, Error>>>);
 
 impl Door {
     /// Starts its tasks, which end with it. Joins are refused when the shard is behind by more than `gate`.
@@ -41,48 +41,56 @@ impl Door {
             let journal = journal.clone();
             Batcher::spawn_overlapping(JOIN_MAX, PATIENCE, NEXT_AFTER, move |asked: Vec<Asked>| {
                 let journal = journal.clone();
-                async move { join_all(&journal, shard, &asked, gate.as_millis()).await }
+                async move { Ok(join_all(&journal, shard, &asked, gate.as_millis()).await) }
             })
         };
         Self(journal.shards.all().map(of_shard).collect())
     }
 
-    /// Takes a place, or finds it. The reply of a queue that is not there stands for the error.
-    pub async fn join(
-        &self,
-        shard: Shard,
-        queue: QueueId,
-        user: UserId,
-    ) -> Result<Result<Answer, Reply>, Error> {
-        self.0[usize::from(shard.0)].ask((queue, user)).await
+    /// Takes a place, or finds it.
+    pub async fn join(&self, shard: Shard, queue: QueueId, user: UserId) -> Result<Answer, Error> {
+        self.0[usize::from(shard.0)].ask((queue, user)).await?
     }
 }
 
-/// Asks once for each queue; answers in the order of the questions.
+/// Asks once for each queue, of which none waits for another, or fails with it; answers in the order of the
+/// questions.
 async fn join_all(
     journal: &Journal,
     shard: Shard,
     asked: &[Asked],
     gate: u128,
-) -> Result<Vec<Result<Answer, Reply>>, Error> {
+) -> Vec<Result<Answer, Error>> {
     let mut by_queue: BTreeMap<QueueId, Vec<usize>> = BTreeMap::new();
     for (at, (queue, _)) in asked.iter().enumerate() {
         by_queue.entry(*queue).or_default().push(at);
     }
-    let mut answers: Vec<Option<Result<Answer, Reply>>> = asked.iter().map(|_| None).collect();
-    for (queue, places) in by_queue {
-        let users = places.iter().map(|at| asked[*at].1.to_string()).collect::<Vec<_>>().join(",");
-        let script = |space: &Space| store::join(space, queue, users.clone(), gate);
-        let reply = journal.ask(shard, script).await?;
-        if reply.word() != "done" {
-            places.into_iter().for_each(|at| answers[at] = Some(Err(reply.clone())));
-            continue;
-        }
-        let (pace, rate_tenths) = (reply.parse(0)?, reply.int(1)?);
-        for (at, reply) in places.into_iter().zip(reply.answers(2)?) {
-            answers[at] = Some(Ok(Answer { reply, pace, rate_tenths }));
+    let calls = by_queue.into_iter().map(async |(queue, places)| {
+        let users: Vec<UserId> = places.iter().map(|at| asked[*at].1).collect();
+        (join_one(journal, shard, queue, &users, gate).await, places)
+    });
+    let mut answers: Vec<_> = asked.iter().map(|_| Err(Error::internal("a join was left out"))).collect();
+    for (called, places) in futures::future::join_all(calls).await {
+        match called {
+            Ok(replies) => places.into_iter().zip(replies).for_each(|(at, answer)| answers[at] = Ok(answer)),
+            Err(error) => places.into_iter().for_each(|at| answers[at] = Err(copy(&error))),
         }
     }
-    let missing = || Error::internal("queue/join left somebody without an answer");
-    answers.into_iter().map(|answer| answer.ok_or_else(missing)).collect()
+    answers
+}
+
+async fn join_one(
+    journal: &Journal,
+    shard: Shard,
+    queue: QueueId,
+    users: &[UserId],
+    gate: u128,
+) -> Result<Vec<Answer>, Error> {
+    let users = users.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let reply = journal.ask(shard, |space| store::join(space, queue, users.clone(), gate)).await?;
+    if reply.word() != "done" {
+        return Err(refusal(&reply));
+    }
+    let (pace, rate_tenths) = (reply.parse(0)?, reply.int(1)?);
+    Ok(reply.answers(2)?.into_iter().map(|reply| Answer { reply, pace, rate_tenths }).collect())
 }

@@ -27,7 +27,7 @@ pub fn shard(app: &App, queue: QueueId) -> Shard {
 
 /// Takes a place, or finds it. True when it is new.
 pub async fn join(app: &App, queue: QueueId, user: UserId) -> Result<(PlaceView, bool), Error> {
-    let answer = app.door.join(shard(app, queue), queue, user).await?.map_err(|reply| refusal(&reply))?;
+    let answer = app.door.join(shard(app, queue), queue, user).await?;
     let (reply, pace) = (answer.reply, Pace { measured: answer.pace, set_tenths: answer.rate_tenths });
     let new = reply.word() == "joined";
     let status = match reply.word() {

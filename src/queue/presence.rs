@@ -83,21 +83,33 @@ impl Presence {
             if !(waiting.is_empty() && inside.is_empty()) {
                 taken.push((*queue, waiting, inside.into_iter().collect()));
             }
-            now_ms - *marks.since_ms.get_or_insert(now_ms) < REPEAT_AFTER_MS
+            // Also where the clock went back.
+            (0..REPEAT_AFTER_MS).contains(&(now_ms - *marks.since_ms.get_or_insert(now_ms)))
         });
         taken
     }
 }
 
-/// Carries the marks to Redis. A lost batch is no harm: who is there polls again.
+/// Carries the marks to Redis, of each queue for itself. What is lost is marked again by the next poll. Fails
+/// with the last error, if there was any.
 pub async fn carry_marks(app: &App) -> Result<(), Error> {
+    let mut failed = Ok(());
     for (queue, numbers, users) in app.presence.take(app.clock.now_ms()) {
-        for numbers in numbers.chunks(CARRY_MAX) {
-            carry(app, queue, numbers, &[]).await?;
+        if let Err(error) = carry_all(app, queue, &numbers, &users).await {
+            tracing::debug!(%queue, %error, "carrying marks");
+            app.presence.marks().remove(&queue);
+            failed = Err(error);
         }
-        for users in users.chunks(CARRY_MAX) {
-            carry(app, queue, &[], users).await?;
-        }
+    }
+    failed
+}
+
+async fn carry_all(app: &App, queue: QueueId, numbers: &[i64], users: &[UserId]) -> Result<(), Error> {
+    for numbers in numbers.chunks(CARRY_MAX) {
+        carry(app, queue, numbers, &[]).await?;
+    }
+    for users in users.chunks(CARRY_MAX) {
+        carry(app, queue, &[], users).await?;
     }
     Ok(())
 }
@@ -136,5 +148,8 @@ mod tests {
         assert!(presence.take(3_999).is_empty() && presence.take(4_000).is_empty());
         presence.waits(queue, 1);
         assert_eq!(presence.take(4_001)[0].1, [1]);
+        assert!(presence.take(0).is_empty(), "the clock went back");
+        presence.waits(queue, 1);
+        assert_eq!(presence.take(1)[0].1, [1]);
     }
 }

@@ -15,8 +15,12 @@ use crate::redis::{Shard, Space};
 const LIMIT: usize = 250;
 /// Calls for one queue in one tick.
 const CALLS_MAX: usize = 16;
+/// Marks are on their way for so long, at most, where a million poll.
+const CARRYING_MS: i64 = 4_000;
 /// No mark of a poll for so long, while the queue was served: the place lapses. Three minutes without a poll.
-const LAPSE_MS: i64 = 180_000 + REPEAT_AFTER_MS;
+const LAPSE_MS: i64 = 180_000 + REPEAT_AFTER_MS + CARRYING_MS;
+// Marks come round after 256 s, and a line must be looked through before.
+const _: () = assert!(LAPSE_MS < 200_000);
 /// Nobody polls or uses a new pass for so long: it ends.
 const UNUSED_MS: i64 = 60_000;
 

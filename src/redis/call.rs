@@ -69,7 +69,12 @@ impl Redis {
                 let words = answers.iter().map(Reply::word);
                 words.for_each(|word| self.meter.record(source.name, word, started.elapsed()));
             }
-            Err(_) => self.meter.record(source.name, "error", started.elapsed()),
+            Err(error) => {
+                if matches!(error, RedisError::Broken(_)) {
+                    tracing::error!(script = source.name, calls, %error, "a run of a script failed");
+                }
+                self.meter.record(source.name, "error", started.elapsed());
+            }
         }
         answers.and_then(|answers| match answers.len() == calls {
             true => Ok(answers),

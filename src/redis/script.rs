@@ -181,6 +181,9 @@ fn compose(name: &str, text: &str) -> Result<String, String> {
         }
     }
     let mut bound: Vec<String> = [vec!["kind".to_owned()], keys, args.clone()].concat();
+    if is_run_of_many(text) {
+        bound.extend(top_level_names(RECORDS).chain(top_level_names(RUN)).chain(["call".to_owned()]));
+    }
     for part in libraries(name, text).chain([Ok(body)]) {
         let part = part?;
         if let Some(twice) = top_level_names(part).find(|own| bound.contains(own)) {

@@ -172,13 +172,16 @@ async fn a_script_that_died_half_way_is_noticed_and_undone() {
         let request = client.request(reqwest::Method::POST, &path).bearer_auth(&user.token);
         let died =
             request.header("Idempotency-Key", "dies").json(&json!({"amount": 13})).send().await.unwrap();
-        assert!(died.status().is_server_error());
+        // Its entry stands in the journal: where Postgres took it before the rebuild, that is the answer.
+        let is_done = died.status() == 201;
+        assert!(is_done || died.status().is_server_error(), "{}", died.status());
         eventually("the shard is rebuilt", || async {
             app.count("select coalesce(max(epoch), 0) from journal_cursor where state = 'live'").await >= 2
         })
         .await;
         app.ready().await;
         let balance = client.balance(&user).await;
+        assert!(balance == 113 || (balance == 100 && !is_done), "{balance} after {}", is_done);
         assert_eq!(client.charge(&user, 1, &key()).await.expect(201).int_of("balance"), balance + 1);
     })
     .await;
