@@ -1,5 +1,6 @@
 """Measures crowds and what they stand beside, in one run, by `rush` (see README.md beside this file)."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import figures
 import redis_alone
@@ -113,13 +113,18 @@ class Joins:
         return found
 
 
-def measure(rush, baseline, demo, folder, binary, many):
-    url = demo["url"]
+def load_users(binary, folder, count, points):
+    """So many users with points; the file of them."""
     users = folder / "users.csv"
     with users.open("w") as file:
-        count = max(many, JOINERS)
-        command = [binary, "load-users", "--data-dir", folder, "--count", str(count), "--points", str(POINTS)]
+        command = [binary, "load-users", "--data-dir", folder, "--count", str(count), "--points", str(points)]
         subprocess.run(command, check=True, stdout=file)
+    return users
+
+
+def measure(rush, baseline, demo, folder, binary, many):
+    url = demo["url"]
+    users = load_users(binary, folder, max(many, JOINERS), POINTS)
     # Connections that are idle for long are closed.
     connection, operator = figures.sign_in(demo, "OPERATOR")
     few, lots = queue_of(connection, operator), queue_of(connection, operator)
@@ -175,20 +180,26 @@ def tell(runs, settings, many):
     print(f"\nPolls with {many:,} waiting beside {FEW:,}: {polls:.2f}")
 
 
+@contextlib.contextmanager
+def running(rush_binary, binary):
+    """A demo without deliveries while the block runs: the generator, what the demo says of itself, its folder. The
+    books must agree after it."""
+    with figures.running(binary, "--delivery", "off") as (folder, pid):
+        demo = json.loads((folder / "demo.json").read_text())
+        token = figures.sign_in(demo, "OPERATOR")[1]["Authorization"].split()[1]
+        yield Rush(rush_binary, pid, token), demo, folder
+        subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
+
+
 def main():
     rush_binary, binary, *count = sys.argv[1:]
     many = int(count[0]) if count else MANY
-    with figures.running(binary, "--delivery", "off") as (folder, pid):
-        folder = Path(folder)
-        demo = json.loads((folder / "demo.json").read_text())
-        token = figures.sign_in(demo, "OPERATOR")[1]["Authorization"].split()[1]
-        rush = Rush(rush_binary, pid, token)
+    with running(rush_binary, binary) as (rush, demo, folder):
         baseline = Baseline(rush_binary, demo["databaseUrl"])
         try:
             runs = measure(rush, baseline, demo, folder, binary, many)
         finally:
             baseline.end()
-        subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
     tell(runs, baseline.settings, many)
     with redis_alone.RedisAlone(rush_binary) as alone:
         for calls in (1, 16):

@@ -6,7 +6,7 @@
 local line_from
 local function index(number)
     local at = line_from and tonumber(number) - line_from
-    return at and at >= 0 and at < 268435456 and int(at) or nil
+    return at and at >= 0 and at < 268435456 and at or nil
 end
 local function time_mark(ms) return 128 + math.floor(ms / 2000) % 128 end
 -- `count` neighbours from `first` on begin to wait, or do not any more.
@@ -15,7 +15,7 @@ local function mark_line(first, count, waits)
     if not at then return end
     for from = 0, count - 1, 32 do
         local bits = math.min(32, count - from)
-        redis.call('BITFIELD', line, 'SET', 'u' .. bits, int(at + from), waits and int(2 ^ bits - 1) or '0')
+        redis.call('BITFIELD', line, 'SET', 'u' .. bits, at + from, waits and int(2 ^ bits - 1) or '0')
     end
     redis.call('SETRANGE', presence, at, string.rep(waits and string.char(time_mark(now)) or '\0', count))
 end

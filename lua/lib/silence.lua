@@ -8,8 +8,9 @@ local function sweep(swept, swept_in, silent_ms, most)
     local users, window = {}, math.floor(now / 2000)
     if swept == 0 then
         local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
-        if swept_in == window or not (first and index(first)) then return users, 0, swept_in end
-        swept, swept_in = tonumber(index(first)), window
+        local at = first and index(first)
+        if swept_in == window or not at then return users, 0, swept_in end
+        swept, swept_in = at, window
     end
     local bytes = redis.call('GETRANGE', presence, swept, swept + 32767)
     -- All but the marks that are old, which wrap around.

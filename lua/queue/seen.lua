@@ -8,12 +8,11 @@
 -- COST O(numbers, users log waiting)
 -- One command for all of them: a call costs as much as what it does.
 local known = redis.call('HMGET', room, 'line_from', 'number')
-local from, last, marks, n = tonumber(known[1]), tonumber(known[2] or 0), {}, 0
-local mark = time_mark(now)
-for number in string.gmatch(from and numbers or '', '%d+') do
-    local at = number - from
-    if at >= 0 and at < 268435456 and number - last <= 0 then
-        -- Lua writes numbers of up to fourteen digits without an exponent.
+line_from = tonumber(known[1])
+local last, mark, marks, n = tonumber(known[2] or 0), time_mark(now), {}, 0
+for number in string.gmatch(numbers, '%d+') do
+    local at = number - last <= 0 and index(number)
+    if at then
         marks[n + 1], marks[n + 2], marks[n + 3], marks[n + 4], n = 'SET', 'u8', '#' .. at, mark, n + 4
     end
 end

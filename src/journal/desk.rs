@@ -7,24 +7,14 @@ use std::time::Duration;
 
 use crate::batch::Batcher;
 use crate::redis::script::RUN_ARGS;
-use crate::redis::{Key, Redis, RedisError, Reply, Shard, Source};
+use crate::redis::{Call, Redis, RedisError, Reply, Shard};
 
 /// Calls of one run, which takes less than about two milliseconds.
 const CALLS_MAX: usize = 64;
 /// How long a call may take; Redis has a shorter limit of its own.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs that take longer do not hold up the next.
 pub const NEXT_AFTER: Duration = Duration::from_millis(20);
-
-/// A call with all of its keys and arguments, those of the libraries first.
-pub struct Call {
-    /// Which script.
-    pub source: &'static Source,
-    /// Its keys.
-    pub keys: Vec<Key>,
-    /// Its arguments.
-    pub args: Vec<String>,
-}
 
 impl Call {
     /// Whether both can be made in one run: by the same script, about the same keys, at one time.
@@ -72,9 +62,7 @@ async fn run_all(redis: &Redis, calls: Vec<Call>) -> Vec<Result<Reply, RedisErro
             None => runs.push((call, vec![at])),
         }
     }
-    let runs = runs.into_iter().map(async |(run, places)| {
-        (redis.call_many(run.source, run.keys, run.args, places.len()).await, places)
-    });
+    let runs = runs.into_iter().map(async |(run, places)| (redis.call_many(run, places.len()).await, places));
     for (ended, places) in futures::future::join_all(runs).await {
         match ended {
             Ok(replies) => places.into_iter().zip(replies).for_each(|(at, reply)| answers[at] = Ok(reply)),

@@ -9,7 +9,7 @@ use super::rebuild::{CHUNK_TIMEOUT, expect_ok};
 use super::store;
 use crate::error::Error;
 use crate::metrics;
-use crate::redis::{Key, Redis, Space};
+use crate::redis::{Call, Key, Redis, Space};
 
 /// Items that go into one chunk.
 const CHUNK_ITEMS: usize = 800;
@@ -199,7 +199,10 @@ impl Loader {
             args.extend(command.args);
         }
         for attempt in 1..=CHUNK_TRIES {
-            match redis.call(&store::LOAD, keys.clone(), args.clone(), CHUNK_TIMEOUT).await {
+            match redis
+                .call(Call { source: &store::LOAD, keys: keys.clone(), args: args.clone() }, CHUNK_TIMEOUT)
+                .await
+            {
                 Ok(reply) => return expect_ok(&reply),
                 Err(error) if attempt == CHUNK_TRIES => return Err(error.into()),
                 Err(error) => tracing::warn!(chunk, %error, "a chunk is sent again"),

@@ -52,10 +52,10 @@ use crate::clock::Clock;
 use crate::coupons::codes::Codes;
 use crate::error::{Code, Error};
 use crate::ids::InstanceId;
-use crate::redis::{Redis, RedisError, Reply, Script, Shard, Space};
+use crate::redis::{Call, Redis, RedisError, Reply, Script, Shard, Space};
 use crate::sabotage::Defence;
 use ack::{Acks, Pending};
-use desk::{Call, Desk};
+use desk::Desk;
 use request::{Turn, Turns};
 use table::recall::{self, KeyScope, Recalled};
 
@@ -159,12 +159,12 @@ impl Journal {
     pub async fn ask<S: Script>(&self, shard: Shard, build: impl Fn(&Space) -> S) -> Result<Reply, Error> {
         for _ in 0..2 {
             let space = self.shards.live(shard).await?;
-            let (keys, args) = build(&space).parts();
-            let mut all_keys = vec![space.meta()];
-            all_keys.extend(keys);
-            let mut all_args = vec![space.epoch.to_string(), self.clock.argument()];
-            all_args.extend(args);
-            let reply = self.redis.call_quick(S::SOURCE, all_keys, all_args).await?;
+            let (own_keys, own_args) = build(&space).parts();
+            let mut keys = vec![space.meta()];
+            keys.extend(own_keys);
+            let mut args = vec![space.epoch.to_string(), self.clock.argument()];
+            args.extend(own_args);
+            let reply = self.redis.call_quick(Call { source: S::SOURCE, keys, args }).await?;
             if !self.is_stale(&reply, shard).await? {
                 return Ok(reply);
             }

@@ -15,7 +15,7 @@ use super::loader::{Content, Contents, Loader};
 use super::table::cursor;
 use super::{Journal, rebuild, store};
 use crate::error::Error;
-use crate::redis::{Key, Reply, Shard, Space};
+use crate::redis::{Call, Key, Reply, Shard, Space};
 
 /// Times that a shard which moves on is tried.
 const TRIES: usize = 60;
@@ -135,7 +135,8 @@ async fn snapshot(journal: &Journal, space: &Space, names: Vec<String>) -> Resul
     let mut keys = vec![space.meta()];
     keys.extend(names.iter().map(|name| Key::known(name.clone())));
     let args = vec![space.epoch.to_string(), journal.clock.argument()];
-    let reply: Reply = journal.redis.call(&store::SNAPSHOT, keys, args, SNAPSHOT_TIMEOUT).await?;
+    let reply: Reply =
+        journal.redis.call(Call { source: &store::SNAPSHOT, keys, args }, SNAPSHOT_TIMEOUT).await?;
     if reply.word() != "done" {
         return Ok(None);
     }

@@ -9,15 +9,12 @@ use super::store;
 use crate::batch::{Batcher, copy};
 use crate::error::Error;
 use crate::ids::{QueueId, UserId};
-use crate::journal::desk::NEXT_AFTER;
+use crate::journal::desk::{NEXT_AFTER, PATIENCE};
 use crate::journal::{Journal, refusal};
 use crate::redis::{Reply, Shard};
 
 /// Users whom one call lets join; it runs for less than half a millisecond.
 const JOIN_MAX: usize = 128;
-/// How long a call may take, with learning a new epoch and trying again.
-const PATIENCE: Duration = Duration::from_secs(3);
-
 /// Who wants a place where.
 type Asked = (QueueId, UserId);
 

@@ -96,7 +96,6 @@ pub async fn carry_marks(app: &App) -> Result<(), Error> {
     let mut failed = Ok(());
     for (queue, numbers, users) in app.presence.take(app.clock.now_ms()) {
         if let Err(error) = carry_all(app, queue, &numbers, &users).await {
-            tracing::debug!(%queue, %error, "carrying marks");
             app.presence.marks().remove(&queue);
             failed = Err(error);
         }

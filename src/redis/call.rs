@@ -13,86 +13,68 @@ use super::{Key, RedisError, Reply, Script, Source, keys};
 /// Tries of a script whose slot is half-moved.
 const TRYAGAIN_MAX: u32 = 5;
 
+/// A call of a script, with all of its keys and arguments, those of its libraries first.
+#[derive(Debug)]
+pub struct Call {
+    /// Which script.
+    pub source: &'static Source,
+    /// Its keys.
+    pub keys: Vec<Key>,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
 impl Redis {
     /// Calls a script whose KEYS and ARGV are all its own.
     pub async fn run<S: Script>(&self, script: S, timeout: Duration) -> Result<Reply, RedisError> {
         let (keys, args) = script.parts();
-        self.call(S::SOURCE, keys, args, timeout).await
+        self.call(Call { source: S::SOURCE, keys, args }, timeout).await
     }
 
-    /// Calls a script with all of its keys and arguments, those of its libraries first.
-    pub async fn call(
-        &self,
-        source: &Source,
-        keys: Vec<Key>,
-        args: Vec<String>,
-        timeout: Duration,
-    ) -> Result<Reply, RedisError> {
+    /// Calls a script.
+    pub async fn call(&self, call: Call, timeout: Duration) -> Result<Reply, RedisError> {
         let started = Instant::now();
-        let answer = self.eval(source, keys, args, timeout).await;
-        let outcome = match &answer {
-            Ok(reply) => reply.word(),
-            Err(_) => "error",
-        };
-        self.meter.record(source.name, outcome, started.elapsed());
+        let answer = self.eval(&call, timeout).await;
+        self.measure(call.source, started, answer.as_ref().map(std::slice::from_ref));
         answer
     }
 
     /// Calls with the usual time-out.
-    pub async fn call_quick(
-        &self,
-        source: &Source,
-        keys: Vec<Key>,
-        args: Vec<String>,
-    ) -> Result<Reply, RedisError> {
-        self.call(source, keys, args, COMMAND_TIMEOUT).await
+    pub async fn call_quick(&self, call: Call) -> Result<Reply, RedisError> {
+        self.call(call, COMMAND_TIMEOUT).await
     }
 
-    /// Many calls of one script in one run, with the same keys; `args` are what is said once, then what each
-    /// call says. An answer for each call.
-    pub async fn call_many(
-        &self,
-        source: &Source,
-        keys: Vec<Key>,
-        args: Vec<String>,
-        calls: usize,
-    ) -> Result<Vec<Reply>, RedisError> {
+    /// Many calls of one script in one run: its arguments are what is said once, then what each of the `calls`
+    /// says. An answer for each.
+    pub async fn call_many(&self, run: Call, calls: usize) -> Result<Vec<Reply>, RedisError> {
         let started = Instant::now();
-        let answer = self.eval(source, keys, args, COMMAND_TIMEOUT).await;
-        let answers = answer.and_then(|reply| match reply.word() {
+        let name = run.source.name;
+        let answers = self.eval(&run, COMMAND_TIMEOUT).await.and_then(|reply| match reply.word() {
             "many" => reply.answers(0),
             // What is said before any call speaks for all.
             _ => Ok(vec![reply; calls]),
         });
-        match &answers {
-            Ok(answers) => {
-                let words = answers.iter().map(Reply::word);
-                words.for_each(|word| self.meter.record(source.name, word, started.elapsed()));
-            }
-            Err(error) => {
-                if matches!(error, RedisError::Broken(_)) {
-                    tracing::error!(script = source.name, calls, %error, "a run of a script failed");
-                }
-                self.meter.record(source.name, "error", started.elapsed());
-            }
+        let answers = answers.and_then(|answers| match answers.len() {
+            got if got == calls => Ok(answers),
+            got => Err(RedisError::Broken(format!("{name}: {got} answers to {calls} calls"))),
+        });
+        if let Err(error @ RedisError::Broken(_)) = &answers {
+            tracing::error!(script = name, calls, %error, "a run of a script failed");
         }
-        answers.and_then(|answers| match answers.len() == calls {
-            true => Ok(answers),
-            false => Err(RedisError::Broken(format!(
-                "{}: {} answers to {calls} calls",
-                source.name,
-                answers.len()
-            ))),
-        })
+        self.measure(run.source, started, answers.as_deref());
+        answers
     }
 
-    async fn eval(
-        &self,
-        source: &Source,
-        keys: Vec<Key>,
-        args: Vec<String>,
-        timeout: Duration,
-    ) -> Result<Reply, RedisError> {
+    fn measure(&self, source: &Source, started: Instant, answers: Result<&[Reply], &RedisError>) {
+        let record = |outcome| self.meter.record(source.name, outcome, started.elapsed());
+        match answers {
+            Ok(replies) => replies.iter().map(Reply::word).for_each(record),
+            Err(_) => record("error"),
+        }
+    }
+
+    async fn eval(&self, call: &Call, timeout: Duration) -> Result<Reply, RedisError> {
+        let Call { source, keys, args } = call;
         let script = self.scripts.get(source.name);
         let script =
             script.ok_or_else(|| RedisError::Broken(format!("script {} is not loaded", source.name)))?;

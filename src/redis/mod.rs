@@ -17,6 +17,7 @@ mod server;
 mod streams;
 mod walk;
 
+pub use call::Call;
 pub use connection::Redis;
 pub use keys::{Key, Shard, Space};
 pub use line::server_number;

@@ -82,8 +82,8 @@ impl Reply {
     }
 
     /// The values from `index` on as answers of their own.
-    pub fn answers(&self, index: usize) -> Result<Vec<Reply>, RedisError> {
-        self.values.iter().skip(index).map(|value| Reply::read(value.clone())).collect()
+    pub fn answers(self, index: usize) -> Result<Vec<Reply>, RedisError> {
+        self.values.into_iter().skip(index).map(Reply::read).collect()
     }
 
     fn missing(&self, index: usize, what: &str) -> RedisError {

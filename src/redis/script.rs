@@ -208,7 +208,7 @@ fn compose(name: &str, text: &str) -> Result<String, String> {
 
 /// Whether one run of the script takes many calls: all that journal do. What lib/shard asks for is said once,
 /// all else for each call; the answer is `many`, and the answers, or what lib/shard says.
-pub fn is_run_of_many(text: &str) -> bool {
+fn is_run_of_many(text: &str) -> bool {
     header(text, "USES").any(|library| library == "journal")
 }
 
