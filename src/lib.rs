@@ -221,6 +221,8 @@ mod accounts;
 pub mod app;
 mod audit;
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
 pub mod clock;
 mod concerts;
@@ -255,23 +257,6 @@ mod words;
 
 pub use accounts::model::Role;
 pub use http::identity::Identity;
-
-/// What `benches/` measures; for nobody else.
-#[doc(hidden)]
-pub mod bench {
-    pub use crate::journal::OpStep;
-    pub use crate::journal::entry::{ChainHash, Entry, chain_hash};
-    pub use crate::queue::line::Line;
-    pub use crate::queue::ticket::{Ticket, Tickets};
-    pub use crate::redis::{Shard, Space, StreamEntry};
-
-    /// What Redis is sent of a script; empty when there is none of this name.
-    pub fn script_text(name: &str) -> String {
-        let none = crate::sabotage::Sabotage::default();
-        let scripts = crate::redis::Scripts::compose(&crate::scripts(), &none).unwrap_or_default();
-        scripts.get(name).map(|script| script.text.clone()).unwrap_or_default()
-    }
-}
 
 /// All scripts, for the loader and the contract test.
 fn scripts() -> Vec<&'static redis::Source> {

@@ -103,7 +103,8 @@ pub async fn carry_marks(app: &App) -> Result<(), Error> {
     failed
 }
 
-async fn carry_all(app: &App, queue: QueueId, numbers: &[i64], users: &[UserId]) -> Result<(), Error> {
+/// The same for what is given.
+pub async fn carry_all(app: &App, queue: QueueId, numbers: &[i64], users: &[UserId]) -> Result<(), Error> {
     for numbers in numbers.chunks(CARRY_MAX) {
         carry(app, queue, numbers, &[]).await?;
     }

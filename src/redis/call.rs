@@ -44,8 +44,8 @@ impl Redis {
         self.call(call, COMMAND_TIMEOUT).await
     }
 
-    /// Many calls of one script in one run: its arguments are what is said once, then what each of the `calls`
-    /// says. An answer for each.
+    /// Many calls of one script in one run: its arguments are what is said once, then what each of the
+    /// `calls` says. An answer for each.
     pub async fn call_many(&self, run: Call, calls: usize) -> Result<Vec<Reply>, RedisError> {
         let started = Instant::now();
         let name = run.source.name;

@@ -1,6 +1,8 @@
 //! What the hot paths are made of, each alone (criterion). `cargo bench --bench micro`; run as a test, each
 //! part runs once.
 
+mod servers;
+
 use std::hint::black_box;
 
 use aws_lc_rs::hmac;
@@ -95,5 +97,5 @@ fn journal(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(micro, keys, tickets, lines, journal);
+criterion_group!(micro, keys, tickets, lines, journal, servers::servers);
 criterion_main!(micro);
