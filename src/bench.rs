@@ -93,9 +93,8 @@ impl Ground {
         let shard = self.app.journal.shards.of(self.owner.uuid());
         let amount = Points::new(1).ok_or_else(|| Error::internal("no points"))?;
         let charges = (0..count).map(|_| {
-            let script = move |space: &Space| {
-                wallet::store::charge(space, self.owner, amount, TransactionId::mint())
-            };
+            let script =
+                move |space: &Space| wallet::store::charge(space, self.owner, amount, TransactionId::mint());
             self.app.journal.unawaited(shard, script)
         });
         for ended in futures::future::join_all(charges).await {
@@ -116,8 +115,8 @@ impl Ground {
 
     /// Carries the marks of the first so many who wait.
     pub async fn mark(&self, count: i64) -> Result<(), Error> {
-        let numbers: Vec<i64> = (1..=count).collect();
-        queue::presence::carry_all(&self.app, self.queue, &numbers, &[]).await
+        (1..=count).for_each(|number| self.app.presence.waits(self.queue, number));
+        self.app.carry_marks().await
     }
 
     /// One round of the writer: how many entries it committed.

@@ -1,45 +1,59 @@
 
--- lib/silence: what a tick does about who is gone. Needs the names active fresh passes ended, and lib/line.
--- Who was seen last before `silent_ms` ago, at most `most` of them, among 32 768 numbers from place `swept`
--- of `presence` on; then the place to go on from, 0 when the end is reached. A line is looked through once in
--- two seconds at most, by as many calls as it takes; `swept_in` is when that began. Marks come round after
--- 256 s: whose silence is not found by then is found a round later.
-local function sweep(swept, swept_in, silent_ms, most)
-    local users, window = {}, math.floor(now / 2000)
-    if swept == 0 then
-        local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
-        local at = first and index(first)
-        if swept_in == window or not at then return users, 0, swept_in end
-        swept, swept_in = at, window
+-- lib/silence: what a tick does about who is gone. Needs the names active fresh passes ended silent, and
+-- lib/line.
+-- Who waits and was not seen while the ring went round, at most `most` of them. `silent` holds who that is,
+-- as bits, made once for each part of the ring; `made_in` is for which.
+local function find_silent(made_in, most)
+    local seen, users = seen_now(), {}
+    local window, parts, bytes = math.floor(now / 8000), {}, redis.call('STRLEN', line)
+    if made_in ~= window and line_from and bytes > 0 then
+        -- Strings of one length are the ones that BITOP is quick about, and up to sixteen of them.
+        for i = seen_from, #KEYS do
+            local length = redis.call('STRLEN', KEYS[i])
+            if length > 0 then parts[#parts + 1] = KEYS[i] end
+            if length > 0 and length < bytes then redis.call('SETBIT', KEYS[i], bytes * 8 - 1, '0') end
+        end
+        redis.call('DEL', silent)
+        for i = 1, #parts, 12 do
+            local some = {unpack(parts, i, math.min(i + 11, #parts))}
+            if i > 1 then some[#some + 1] = silent end
+            redis.call('BITOP', 'OR', silent, unpack(some))
+        end
+        redis.call('BITOP', 'AND', silent, line, silent)
+        redis.call('BITOP', 'XOR', silent, line, silent)
     end
-    local bytes = redis.call('GETRANGE', presence, swept, swept + 32767)
-    -- All but the marks that are old, which wrap around.
-    local low, high = time_mark(now + 2000), time_mark(now - silent_ms - 2000)
-    local old = low <= high and string.char(low, 45, high)
-        or string.char(low, 45, 255) .. string.char(128, 45, high)
-    local young, at = '^[^' .. old .. ']*()', 1
+    local from = 0
     while #users < most do
-        at = string.match(bytes, young, at)
-        if at > #bytes then break end
-        local number = int(line_from + swept + at - 1)
+        local at = redis.call('BITPOS', silent, '1', from)
+        if at < 0 then
+            redis.call('DEL', silent)
+            break
+        end
+        from = math.floor(at / 8)
+        redis.call('SETBIT', silent, at, '0')
+        local number = int(line_from + at)
         local user = redis.call('ZRANGEBYSCORE', waiting, number, number)[1]
-        -- A mark that came after its place was gone.
-        if user then users[#users + 1] = user else leave_line({number}) end
-        at = at + 1
+        -- Who was seen meanwhile stays; a bit without a place goes.
+        if not user then leave_line({number})
+        elseif redis.call('GETBIT', seen, at) == 0 then users[#users + 1] = user end
     end
-    return users, at > #bytes and #bytes < 32768 and 0 or swept + at - 1, swept_in
+    return users, window
 end
 -- Lets go of what lies before the first who waits, or will, a million numbers at a time; not where somebody
--- whose place was lost with Redis may come back before him. True when it did.
+-- whose place was lost with Redis may come back before him.
 local function shorten_line(gaps)
     local first = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2])
         or tonumber(redis.call('HGET', room, 'number')) + 1
-    if not line_from or gaps ~= '' or first - line_from < 1048576 then return false end
+    if not line_from or gaps ~= '' or first - line_from < 1048576 then return end
     local bytes = math.floor((first - line_from) / 8)
-    redis.call('SET', line, redis.call('GETRANGE', line, bytes, -1))
-    redis.call('SET', presence, redis.call('GETRANGE', presence, bytes * 8, -1))
+    local function shorten(key)
+        if redis.call('EXISTS', key) == 0 then return end
+        redis.call('SET', key, redis.call('GETRANGE', key, bytes, -1))
+    end
+    shorten(line)
+    shorten(silent)
+    for i = seen_from, #KEYS do shorten(KEYS[i]) end
     redis.call('HSET', room, 'line_from', int(line_from + bytes * 8))
-    return true
 end
 -- Takes out whose place or pass is over: user -> why. The numbers of places are `vacated`.
 local function clear(over, vacated, gaps)

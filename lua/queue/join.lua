@@ -1,7 +1,7 @@
 #!lua
 -- queue/join: for each of many users takes a place, or finds the one that he has. Soft: the tick journals it.
 -- USES shard line
--- KEYS room waiting line presence passes active buffer busy
+-- KEYS room waiting line passes active buffer busy seen...
 -- ARGV queue users gate
 -- RETURNS done(pace rate, and for each user one of the next six) | queue_not_found
 -- RETURNS joined(number position) | found(number position) | active(number ends)

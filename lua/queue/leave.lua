@@ -1,7 +1,7 @@
 #!lua
 -- queue/leave: gives a place or a pass up. Soft: the tick journals it.
 -- USES shard pass line
--- KEYS room waiting line presence passes active fresh ended buffer busy
+-- KEYS room waiting line passes active fresh ended buffer busy
 -- ARGV queue user number
 -- RETURNS done | queue_ticket_gone | queue_not_found
 -- EVENT none

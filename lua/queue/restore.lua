@@ -1,7 +1,7 @@
 #!lua
 -- queue/restore: puts a place back that was lost with Redis, at its own number. Soft: the tick journals it.
 -- USES shard pass line
--- KEYS room waiting line presence passes active ended buffer busy
+-- KEYS room waiting line passes active ended buffer busy seen...
 -- ARGV queue user number
 -- RETURNS active(ends) | queue_not_admitted(position) | queue_ticket_gone | queue_not_found
 -- EVENT none

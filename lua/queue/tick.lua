@@ -1,14 +1,14 @@
 #!lua
 -- queue/tick: journals what was soft, ends what is over, lets in whom rate and room allow, in number order.
 -- USES shard journal admission line silence
--- KEYS room waiting line presence passes active fresh ended buffer log busy
--- ARGV queue limit lapse_ms unused_ms busy_ms
+-- KEYS room waiting line silent passes active fresh ended buffer log busy seen...
+-- ARGV queue limit unused_ms busy_ms
 -- RETURNS done | idle | queue_not_found
 -- EVENT queue.joined queue.restored queue.ended queue.admitted
 -- COST O(limit log waiting)
 local q = redis.call('HMGET', room, 'state', 'rate', 'max_active', 'active_ms', 'closed_below', 'gaps',
     'admit_from', 'served_at', 'served_since', 'pace', 'paced_at', 'hold_until', 'hold_above', 'told',
-    'restores', 'line_from', 'swept', 'swept_in')
+    'restores', 'line_from', 'seen_in', 'silent_in')
 if not q[1] then
     redis.call('SREM', busy, queue)
     return {'queue_not_found'}
@@ -21,13 +21,13 @@ local over, vacated = {}, {}
 finish(over, 'expired', active, int(now), most)
 local unused = finish(over, 'unused', fresh, int(now), most)
 finish(over, 'closed', waiting, q[5], most, vacated)
--- Silence counts only while the queue itself was served.
-local served_since = now - tonumber(q[8]) > 10000 and now or tonumber(q[9])
-local swept, swept_in = tonumber(q[17] or 0), tonumber(q[18] or 0)
-if now - served_since >= tonumber(lapse_ms) then
-    local silent
-    silent, swept, swept_in = sweep(swept, swept_in, tonumber(lapse_ms), most)
-    finish_all(over, 'lapsed', silent, vacated)
+-- Silence counts only while the queue itself was served, and while marks were kept.
+local served_since = (now - tonumber(q[8]) > 10000 or not q[17]) and now or tonumber(q[9])
+local silent_in = tonumber(q[18] or 0)
+if now - served_since >= (#KEYS - seen_from) * 8000 then
+    local gone
+    gone, silent_in = find_silent(silent_in, most)
+    finish_all(over, 'lapsed', gone, vacated)
 end
 -- Whose turn it is.
 local left, old = budget(rate, tonumber(q[3]), unused)
@@ -73,7 +73,8 @@ local crowd = redis.call('ZCARD', waiting) + #places
 local pace = crowd > 0 and measured_pace(tonumber(q[10]), tonumber(q[11]), rate, #places) or tonumber(q[10])
 redis.call('HSET', room, 'served_at', int(now), 'served_since', int(served_since),
     'pace', string.format('%.4f', pace), 'paced_at', int(now), 'told', int(told), 'restores', restores,
-    'swept', shorten_line(q[6]) and 0 or swept, 'swept_in', int(swept_in))
+    'silent_in', int(silent_in))
+shorten_line(q[6])
 local left_over = crowd + redis.call('ZCARD', active) + redis.call('LLEN', buffer)
 if left_over == 0 then redis.call('SREM', busy, queue) end
 return something and commit() or {'idle'}

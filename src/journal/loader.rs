@@ -9,7 +9,7 @@ use super::rebuild::{CHUNK_TIMEOUT, expect_ok};
 use super::store;
 use crate::error::Error;
 use crate::metrics;
-use crate::redis::{Call, Key, Redis, Space};
+use crate::redis::{Argument, Call, Key, Redis, Space};
 
 /// Items that go into one chunk.
 const CHUNK_ITEMS: usize = 800;
@@ -188,15 +188,15 @@ impl Loader {
             tracing::info!(shard = %self.space.shard, items, "a rebuild has loaded so far");
         }
         let mut keys = vec![self.space.meta()];
-        let mut args = vec![self.space.epoch.to_string(), chunk.to_string()];
+        let mut args = vec![self.space.epoch.sent(), chunk.sent()];
         for command in commands.drain(..) {
             let known = keys.iter().skip(1).position(|key| *key == command.key);
             let index = known.unwrap_or_else(|| {
                 keys.push(command.key.clone());
                 keys.len() - 2
             });
-            args.extend([command.name.to_owned(), (index + 1).to_string(), command.args.len().to_string()]);
-            args.extend(command.args);
+            args.extend([command.name.sent(), (index + 1).sent(), command.args.len().sent()]);
+            args.extend(command.args.into_iter().map(Argument::sent));
         }
         for attempt in 1..=CHUNK_TRIES {
             match redis

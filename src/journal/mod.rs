@@ -52,7 +52,7 @@ use crate::clock::Clock;
 use crate::coupons::codes::Codes;
 use crate::error::{Code, Error};
 use crate::ids::InstanceId;
-use crate::redis::{Call, Redis, RedisError, Reply, Script, Shard, Space};
+use crate::redis::{Argument, Call, Redis, RedisError, Reply, Script, Shard, Space};
 use crate::sabotage::Defence;
 use ack::{Acks, Pending};
 use desk::Desk;
@@ -162,7 +162,7 @@ impl Journal {
             let (own_keys, own_args) = build(&space).parts();
             let mut keys = vec![space.meta()];
             keys.extend(own_keys);
-            let mut args = vec![space.epoch.to_string(), self.clock.argument()];
+            let mut args = vec![space.epoch.sent(), self.clock.argument().sent()];
             args.extend(own_args);
             let reply = self.redis.call_quick(Call { source: S::SOURCE, keys, args }).await?;
             if !self.is_stale(&reply, shard).await? {
@@ -379,22 +379,22 @@ impl Journal {
         }
     }
 
-    fn journal_args(&self, looked: &Looked, step: &Step) -> Vec<String> {
+    fn journal_args(&self, looked: &Looked, step: &Step) -> Vec<Vec<u8>> {
         let gate = match step.gate {
-            Gate::Durable => self.limits.busy_after.as_millis().to_string(),
-            Gate::Join => self.limits.join_busy_after.as_millis().to_string(),
-            Gate::Exempt => String::new(),
+            Gate::Durable => self.limits.busy_after.as_millis().sent(),
+            Gate::Join => self.limits.join_busy_after.as_millis().sent(),
+            Gate::Exempt => Vec::new(),
         };
         vec![
-            looked.space.epoch.to_string(),
-            self.clock.argument(),
-            step.op.op.to_string(),
-            step.op.step.to_string(),
-            self.me.to_string(),
+            looked.space.epoch.sent(),
+            self.clock.argument().sent(),
+            step.op.op.sent(),
+            step.op.step.sent(),
+            self.me.sent(),
             gate,
-            looked.at_ms.to_string(),
-            step.fingerprint.clone(),
-            step.lines.clone(),
+            looked.at_ms.sent(),
+            step.fingerprint.as_str().sent(),
+            step.lines.as_str().sent(),
         ]
     }
 }

@@ -15,7 +15,7 @@ use super::loader::{Content, Contents, Loader};
 use super::table::cursor;
 use super::{Journal, rebuild, store};
 use crate::error::Error;
-use crate::redis::{Call, Key, Reply, Shard, Space};
+use crate::redis::{Argument, Call, Key, Reply, Shard, Space};
 
 /// Times that a shard which moves on is tried.
 const TRIES: usize = 60;
@@ -134,7 +134,7 @@ pub struct Raw {
 async fn snapshot(journal: &Journal, space: &Space, names: Vec<String>) -> Result<Option<Found>, Error> {
     let mut keys = vec![space.meta()];
     keys.extend(names.iter().map(|name| Key::known(name.clone())));
-    let args = vec![space.epoch.to_string(), journal.clock.argument()];
+    let args = vec![space.epoch.sent(), journal.clock.argument().sent()];
     let reply: Reply =
         journal.redis.call(Call { source: &store::SNAPSHOT, keys, args }, SNAPSHOT_TIMEOUT).await?;
     if reply.word() != "done" {
@@ -172,11 +172,11 @@ const OF_REDIS_ALONE: &[&str] = &[
     "number",
     "restores",
     "line_from",
-    "swept",
-    "swept_in",
+    "seen_in",
+    "silent_in",
 ];
 /// Keys that a rebuild makes and that life goes on to change without the journal.
-const SOFT_PARTS: &[&str] = &["presence", "line", "busy", "ended", "reserved", "ages", "days"];
+const SOFT_PARTS: &[&str] = &["seen", "line", "busy", "ended", "reserved", "ages", "days"];
 
 /// Each field that Redis lacks, or has otherwise, or has too much.
 pub fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {

@@ -9,8 +9,9 @@
 //!
 //! Polls are answered from a snapshot of the line that each instance reads (see [`line`](mod@line)).
 //!
-//! Keys of a queue: `room` (settings and counter), `waiting` (a member a waiter), `line` and `presence`
-//! (a bit and a byte a number from the first who waits, or may come back, to the last), `passes`,
+//! Keys of a queue: `room` (settings and counter), `waiting` (a member a waiter), `line` (a
+//! bit a number from the first who waits, or may come back, to the last), `seen` (who was seen, likewise, in
+//! each of the last 24 times eight seconds), `silent` (who was not), `scratch` (empty), `passes`,
 //! `active` and `fresh` (a member a pass), `buffer` (soft changes until the next tick), `log` (admissions of
 //! the last second, or ten for slow queues), `ended` (a field a user whose place ended after a loss). Of a
 //! shard: `busy` (queues in which something goes on).

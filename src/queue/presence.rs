@@ -1,11 +1,9 @@
-//! Marks of who polled: gathered here, carried to Redis a few times a second, so that a poll costs it
-//! nothing.
+//! Who polled: gathered here, carried to Redis a few times a second, so that a poll costs it nothing.
 //!
-//! Who waits is marked by his number, once in [`REPEAT_AFTER_MS`] however often he polls; who is in, by his
-//! name, which tells Redis that the pass is in use.
+//! Who waits is a bit at his number, so that a crowd costs hardly more than one; who is in, is told by name,
+//! which tells Redis that the pass is in use.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::store;
@@ -13,37 +11,58 @@ use super::ticket::Ticket;
 use crate::app::App;
 use crate::error::Error;
 use crate::ids::{QueueId, UserId};
-use crate::redis::Space;
+use crate::redis::{Bits, Space};
 
-/// A number that was marked is marked again after this: who polled counts as having polled so much earlier,
-/// at most.
-pub const REPEAT_AFTER_MS: i64 = 4_000;
-/// Marks that one call carries.
+/// Users that one call carries.
 const CARRY_MAX: usize = 500;
 /// Users who are in and wait to be marked, of one queue; more are dropped, and the next poll marks again.
 const INSIDE_MAX: usize = 200_000;
+/// Numbers of a block.
+const BLOCK: i64 = 4_096;
+/// Blocks of one piece: two million numbers.
+const BLOCKS_MAX: i64 = 512;
 
-/// A set of numbers, a bit each, in blocks of 4 096.
+/// A set of numbers, a bit each, in blocks; the highest bit is the first, as Redis has them.
 #[derive(Debug, Default)]
 struct Numbers(HashMap<i64, Box<[u64; 64]>>);
 
+/// Bits from a number on, a multiple of eight.
+type Piece = (i64, Vec<u8>);
+
 impl Numbers {
-    /// True when it was not in it.
-    fn insert(&mut self, number: i64) -> bool {
+    fn insert(&mut self, number: i64) {
         let block = self.0.entry(number >> 12).or_insert_with(|| Box::new([0; 64]));
-        let (word, bit) = (&mut block[(number >> 6 & 63) as usize], 1 << (number & 63));
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
+        block[(number >> 6 & 63) as usize] |= 1 << (63 - (number & 63));
     }
+
+    /// All of it, in as few pieces as one call can carry each.
+    fn pieces(self) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for (block, words) in BTreeMap::from_iter(self.0) {
+            let from = block * BLOCK;
+            if pieces.last().is_none_or(|(first, _)| from - first >= BLOCKS_MAX * BLOCK) {
+                pieces.push((from, Vec::new()));
+            }
+            if let Some((first, bytes)) = pieces.last_mut() {
+                bytes.resize(((from - *first) / 8) as usize, 0);
+                bytes.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+            }
+        }
+        pieces.into_iter().map(trimmed).collect()
+    }
+}
+
+/// Without the zeros before and after.
+fn trimmed((from, bytes): Piece) -> Piece {
+    let is_set = |byte: &u8| *byte != 0;
+    let first = bytes.iter().position(is_set).unwrap_or(bytes.len());
+    let last = bytes.iter().rposition(is_set).map_or(first, |last| last + 1);
+    (from + 8 * first as i64, bytes[first..last].to_vec())
 }
 
 #[derive(Debug, Default)]
 struct Marks {
-    /// Marked since the first time that some were carried.
-    marked: Numbers,
-    since_ms: Option<i64>,
-    waiting: Vec<i64>,
+    waiting: Numbers,
     inside: HashSet<UserId>,
 }
 
@@ -58,11 +77,7 @@ impl Presence {
 
     /// This number is there, and waits.
     pub fn waits(&self, queue: QueueId, number: i64) {
-        let mut queues = self.marks();
-        let marks = queues.entry(queue).or_default();
-        if marks.marked.insert(number) {
-            marks.waiting.push(number);
-        }
+        self.marks().entry(queue).or_default().waiting.insert(number);
     }
 
     /// Whoever has this ticket is there, and in.
@@ -73,63 +88,46 @@ impl Presence {
             marks.inside.insert(ticket.user);
         }
     }
-
-    /// What is to be carried; what was marked long ago is forgotten, with queues that nobody polls.
-    fn take(&self, now_ms: i64) -> Vec<(QueueId, Vec<i64>, Vec<UserId>)> {
-        let mut queues = self.marks();
-        let mut taken = Vec::new();
-        queues.retain(|queue, marks| {
-            let (waiting, inside) = (std::mem::take(&mut marks.waiting), std::mem::take(&mut marks.inside));
-            if !(waiting.is_empty() && inside.is_empty()) {
-                taken.push((*queue, waiting, inside.into_iter().collect()));
-            }
-            // Also where the clock went back.
-            (0..REPEAT_AFTER_MS).contains(&(now_ms - *marks.since_ms.get_or_insert(now_ms)))
-        });
-        taken
-    }
 }
 
 /// Carries the marks to Redis, of each queue for itself. What is lost is marked again by the next poll. Fails
 /// with the last error, if there was any.
 pub async fn carry_marks(app: &App) -> Result<(), Error> {
     let mut failed = Ok(());
-    for (queue, numbers, users) in app.presence.take(app.clock.now_ms()) {
-        if let Err(error) = carry_all(app, queue, &numbers, &users).await {
-            app.presence.marks().remove(&queue);
+    let taken = std::mem::take(&mut *app.presence.marks());
+    for (queue, marks) in taken {
+        let users: Vec<UserId> = marks.inside.into_iter().collect();
+        if let Err(error) = carry_all(app, queue, marks.waiting.pieces(), &users).await {
             failed = Err(error);
         }
     }
     failed
 }
 
-/// The same for what is given.
-pub async fn carry_all(app: &App, queue: QueueId, numbers: &[i64], users: &[UserId]) -> Result<(), Error> {
-    for numbers in numbers.chunks(CARRY_MAX) {
-        carry(app, queue, numbers, &[]).await?;
+async fn carry_all(app: &App, queue: QueueId, pieces: Vec<Piece>, users: &[UserId]) -> Result<(), Error> {
+    for piece in pieces {
+        carry(app, queue, piece, &[]).await?;
     }
     for users in users.chunks(CARRY_MAX) {
-        carry(app, queue, &[], users).await?;
+        carry(app, queue, Piece::default(), users).await?;
     }
     Ok(())
 }
 
-async fn carry(app: &App, queue: QueueId, numbers: &[i64], users: &[UserId]) -> Result<(), Error> {
+async fn carry(app: &App, queue: QueueId, (from, bits): Piece, users: &[UserId]) -> Result<(), Error> {
+    let users = users.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let script = |space: &Space| store::Seen {
         room: store::room(space, queue),
-        waiting: store::waiting(space, queue),
         line: store::line(space, queue),
-        presence: store::presence(space, queue),
         fresh: store::fresh(space, queue),
-        numbers: listed(numbers),
-        users: listed(users),
+        scratch: store::scratch(space, queue),
+        seen: store::seen(space, queue),
+        from,
+        bits: Bits(bits.clone()),
+        users: users.clone(),
     };
     app.journal.ask(super::ops::shard(app, queue), script).await?;
     Ok(())
-}
-
-fn listed(items: &[impl Display]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -137,19 +135,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_carried_once_in_a_while() {
-        let (presence, queue) = (Presence::default(), QueueId::mint());
-        for number in [1, 64, 4_095, 4_096, 1_000_001, 1, 64] {
-            presence.waits(queue, number);
+    fn marks_are_carried_as_bits_from_the_first_on() {
+        let mut numbers = Numbers::default();
+        for number in [4_096, 9, 4_103, 20, 9] {
+            numbers.insert(number);
         }
-        let taken = presence.take(0);
-        assert_eq!(taken[0].1, [1, 64, 4_095, 4_096, 1_000_001]);
-        presence.waits(queue, 1);
-        assert!(presence.take(3_999).is_empty() && presence.take(4_000).is_empty());
-        presence.waits(queue, 1);
-        assert_eq!(presence.take(4_001)[0].1, [1]);
-        assert!(presence.take(0).is_empty(), "the clock went back");
-        presence.waits(queue, 1);
-        assert_eq!(presence.take(1)[0].1, [1]);
+        let mut bytes = vec![0; 512];
+        (bytes[0], bytes[1], bytes[511]) = (0b0100_0000, 0b0000_1000, 0b1000_0001);
+        assert_eq!(numbers.pieces(), [(8, bytes)]);
+    }
+
+    #[test]
+    fn who_is_far_ahead_goes_in_a_piece_of_his_own() {
+        let mut numbers = Numbers::default();
+        for number in [3_000_000, 0, 2_000_000] {
+            numbers.insert(number);
+        }
+        let pieces = numbers.pieces();
+        let first: Vec<(i64, usize)> = pieces.iter().map(|(from, bits)| (*from, bits.len())).collect();
+        assert_eq!(first, [(0, 250_001), (3_000_000, 1)]);
+        assert!(Numbers::default().pieces().is_empty());
     }
 }

@@ -4,7 +4,7 @@ use super::model::{ChangeQueue, QueueSettings, QueueState, tenths};
 use super::ticket::Ticket;
 use crate::ids::{QueueId, UserId};
 use crate::journal::facts::Text;
-use crate::redis::{Key, Space, or_empty, script};
+use crate::redis::{Bits, Key, Space, or_empty, script};
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $name:ident)+) => {$(
@@ -22,8 +22,10 @@ keys! {
     waiting
     /// Who waits, a bit a number.
     line
-    /// When who waits was seen last, a byte a number.
-    presence
+    /// Who waits and was not seen, likewise, until ticks have ended it all.
+    silent
+    /// Only within a script.
+    scratch
     /// User → number of those who are in.
     passes
     /// Who is in, by the end of his pass.
@@ -36,6 +38,18 @@ keys! {
     log
     /// User → epoch in which a place of his ended last, where a loss of Redis has left a gap.
     ended
+}
+
+/// Parts of the ring of who was seen.
+pub const SEEN_PARTS: i64 = 24;
+/// The time of each; `lua/lib/line` knows it, too. A place lapses when the ring has gone round without a
+/// poll: three minutes, four seconds for marks to arrive, and eight at most until the next part begins.
+pub const SEEN_MS: i64 = 8_000;
+const _: () = assert!((SEEN_PARTS - 1) * SEEN_MS == 184_000);
+
+/// Who was seen, a bit a number: the ring's parts.
+pub fn seen(space: &Space, queue: QueueId) -> Vec<Key> {
+    (0..SEEN_PARTS).map(|part| space.key("queue", &[&queue, &part, &"seen"])).collect()
 }
 
 /// The queues of a shard in which something goes on.
@@ -64,7 +78,7 @@ script! {
 
     /// Takes places.
     Join = "queue/join" {
-        keys { room, waiting, line, presence, passes, active, buffer, busy }
+        keys { room, waiting, line, passes, active, buffer, busy; seen }
         args { queue: QueueId, users: String, gate: u128 }
     }
 
@@ -76,20 +90,20 @@ script! {
 
     /// Puts a lost place back.
     Restore = "queue/restore" {
-        keys { room, waiting, line, presence, passes, active, ended, buffer, busy }
+        keys { room, waiting, line, passes, active, ended, buffer, busy; seen }
         args { queue: QueueId, user: UserId, number: i64 }
     }
 
     /// Gives a place up.
     Leave = "queue/leave" {
-        keys { room, waiting, line, presence, passes, active, fresh, ended, buffer, busy }
+        keys { room, waiting, line, passes, active, fresh, ended, buffer, busy }
         args { queue: QueueId, user: UserId, number: i64 }
     }
 
-    /// Marks numbers, and users who are in, as seen.
+    /// Marks numbers, bits from a multiple of eight on, and users who are in, as seen.
     Seen = "queue/seen" {
-        keys { room, waiting, line, presence, fresh }
-        args { numbers: String, users: String }
+        keys { room, line, fresh, scratch; seen }
+        args { from: i64, bits: Bits, users: String }
     }
 
     /// A queue in numbers.
@@ -100,8 +114,8 @@ script! {
 
     /// Journals, ends, admits.
     Tick = "queue/tick" {
-        keys { room, waiting, line, presence, passes, active, fresh, ended, buffer, log, busy }
-        args { queue: QueueId, limit: usize, lapse_ms: i64, unused_ms: i64, busy_ms: u128 }
+        keys { room, waiting, line, silent, passes, active, fresh, ended, buffer, log, busy; seen }
+        args { queue: QueueId, limit: usize, unused_ms: i64, busy_ms: u128 }
     }
 }
 
@@ -142,11 +156,11 @@ pub fn join(space: &Space, queue: QueueId, users: String, gate: u128) -> Join {
         room: room(space, queue),
         waiting: waiting(space, queue),
         line: line(space, queue),
-        presence: presence(space, queue),
         passes: passes(space, queue),
         active: active(space, queue),
         buffer: buffer(space, queue),
         busy: busy(space),
+        seen: seen(space, queue),
         queue,
         users,
         gate,
@@ -172,12 +186,12 @@ pub fn restore(space: &Space, ticket: &Ticket) -> Restore {
         room: room(space, ticket.queue),
         waiting: waiting(space, ticket.queue),
         line: line(space, ticket.queue),
-        presence: presence(space, ticket.queue),
         passes: passes(space, ticket.queue),
         active: active(space, ticket.queue),
         ended: ended(space, ticket.queue),
         buffer: buffer(space, ticket.queue),
         busy: busy(space),
+        seen: seen(space, ticket.queue),
         queue: ticket.queue,
         user: ticket.user,
         number: ticket.number,
@@ -190,7 +204,6 @@ pub fn leave(space: &Space, ticket: &Ticket) -> Leave {
         room: room(space, ticket.queue),
         waiting: waiting(space, ticket.queue),
         line: line(space, ticket.queue),
-        presence: presence(space, ticket.queue),
         passes: passes(space, ticket.queue),
         active: active(space, ticket.queue),
         fresh: fresh(space, ticket.queue),
@@ -209,7 +222,7 @@ pub fn tick(space: &Space, queue: QueueId, limits: TickLimits) -> Tick {
         room: room(space, queue),
         waiting: waiting(space, queue),
         line: line(space, queue),
-        presence: presence(space, queue),
+        silent: silent(space, queue),
         passes: passes(space, queue),
         active: active(space, queue),
         fresh: fresh(space, queue),
@@ -217,9 +230,9 @@ pub fn tick(space: &Space, queue: QueueId, limits: TickLimits) -> Tick {
         buffer: buffer(space, queue),
         log: log(space, queue),
         busy: busy(space),
+        seen: seen(space, queue),
         queue,
         limit: limits.places,
-        lapse_ms: limits.lapse_ms,
         unused_ms: limits.unused_ms,
         busy_ms: limits.busy_ms,
     }
@@ -230,8 +243,6 @@ pub fn tick(space: &Space, queue: QueueId, limits: TickLimits) -> Tick {
 pub struct TickLimits {
     /// Places that one call admits, ends or journals, each.
     pub places: usize,
-    /// Nobody polls for so long: the place lapses.
-    pub lapse_ms: i64,
     /// Nobody uses a new pass for so long: it ends.
     pub unused_ms: i64,
     /// Nobody is let in when the shard is behind by more.

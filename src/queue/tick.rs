@@ -1,7 +1,6 @@
 //! The queue's own doing, ten times a second: admission and lapses.
 
 use super::event::QueueEvent;
-use super::presence::REPEAT_AFTER_MS;
 use super::store;
 use crate::app::App;
 use crate::error::Error;
@@ -15,12 +14,6 @@ use crate::redis::{Shard, Space};
 const LIMIT: usize = 250;
 /// Calls for one queue in one tick.
 const CALLS_MAX: usize = 16;
-/// Marks are on their way for so long, at most, where a million poll.
-const CARRYING_MS: i64 = 4_000;
-/// No mark of a poll for so long, while the queue was served: the place lapses. Three minutes without a poll.
-const LAPSE_MS: i64 = 180_000 + REPEAT_AFTER_MS + CARRYING_MS;
-// Marks come round after 256 s, and a line must be looked through before.
-const _: () = assert!(LAPSE_MS < 200_000);
 /// Nobody polls or uses a new pass for so long: it ends.
 const UNUSED_MS: i64 = 60_000;
 
@@ -39,12 +32,8 @@ async fn busy(app: &App, shard: Shard) -> Result<Vec<QueueId>, Error> {
 
 /// Ticks one queue until nothing is left of what one call may do.
 pub async fn tick(app: &App, queue: QueueId) -> Result<(), Error> {
-    let limits = store::TickLimits {
-        places: LIMIT,
-        lapse_ms: LAPSE_MS,
-        unused_ms: UNUSED_MS,
-        busy_ms: app.config.busy_after.as_millis(),
-    };
+    let limits =
+        store::TickLimits { places: LIMIT, unused_ms: UNUSED_MS, busy_ms: app.config.busy_after.as_millis() };
     let mut changed = false;
     for _ in 0..CALLS_MAX {
         let script = |space: &Space| store::tick(space, queue, limits);

@@ -30,11 +30,6 @@ pub fn lines(found: &BTreeMap<String, Raw>, queues: &[QueueId], space: &Space) -
         let waiting: BTreeSet<i64> = waiting.values().filter_map(|number| number.parse().ok()).collect();
         let bits = of(store::line(space, *queue)).map_or(&[][..], |raw| &raw.bytes);
         let lined: BTreeSet<i64> = Line::new(from, bits).numbers().collect();
-        let marks = of(store::presence(space, *queue)).map_or(&[][..], |raw| &raw.bytes);
-        let marked = |number: &i64| marks.get((number - from) as usize).is_some_and(|mark| *mark >= 128);
-        for number in waiting.iter().filter(|number| !marked(number)) {
-            differences.push(format!("queue {queue}: {number} waits, and would never lapse"));
-        }
         for number in waiting.symmetric_difference(&lined) {
             let side =
                 if lined.contains(number) { "in the line only" } else { "waits, and is not in the line" };

@@ -21,7 +21,7 @@ pub struct Call {
     /// Its keys.
     pub keys: Vec<Key>,
     /// Its arguments.
-    pub args: Vec<String>,
+    pub args: Vec<Vec<u8>>,
 }
 
 impl Redis {
@@ -93,7 +93,9 @@ impl Redis {
         let mut values = Vec::with_capacity(2 + keys.len() + args.len());
         values.push(Value::from(script.sha.as_str()));
         values.push(Value::from(keys.len() as i64));
-        values.extend(shared(keys.iter().map(Key::as_str).chain(args.iter().map(String::as_str))));
+        values.extend(shared(
+            keys.iter().map(|key| key.as_str().as_bytes()).chain(args.iter().map(Vec::as_slice)),
+        ));
         for attempt in 0..TRYAGAIN_MAX {
             match eval(&line.client, "EVALSHA", values.clone(), timeout).await {
                 // The whole text runs and stays loaded, on whichever node it was sent to.
@@ -116,11 +118,11 @@ impl Redis {
 }
 
 /// Arguments in one buffer: a call is cloned in case it must be sent again, and costs no allocation each.
-fn shared<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> impl Iterator<Item = Value> {
-    let mut buffer = BytesMut::with_capacity(texts.clone().map(str::len).sum());
+fn shared<'a>(texts: impl Iterator<Item = &'a [u8]> + Clone) -> impl Iterator<Item = Value> {
+    let mut buffer = BytesMut::with_capacity(texts.clone().map(<[u8]>::len).sum());
     let lengths: Vec<usize> = texts
         .map(|text| {
-            buffer.extend_from_slice(text.as_bytes());
+            buffer.extend_from_slice(text);
             text.len()
         })
         .collect();

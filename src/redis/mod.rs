@@ -24,7 +24,7 @@ pub use line::server_number;
 pub use reply::Reply;
 pub use report::ServerReport;
 pub(crate) use script::script;
-pub use script::{Script, Scripts, Source, or_empty};
+pub use script::{Argument, Bits, Script, Scripts, Source, or_empty};
 pub use streams::StreamEntry;
 pub use walk::ScanPlace;
 

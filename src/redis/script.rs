@@ -15,9 +15,11 @@
 //!
 //! `USES` puts the named files of `lua/lib` in front; their KEYS and ARGV come first. From all of these the
 //! composer writes `local balances, … = KEYS[4], …`, so a name cannot stand for another position than it
-//! says. [`script!`] declares the Rust side; a contract test compares the two.
+//! says; one that ends in `...` is a list, which takes all that is left. [`script!`] declares the Rust side
+//! (a list of keys stands behind a semicolon); a contract test compares the two.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use aws_lc_rs::digest;
 
@@ -61,19 +63,42 @@ pub trait Script: Send + 'static {
     /// The script.
     const SOURCE: &'static Source;
     /// Keys and arguments in the order of the declaration.
-    fn parts(self) -> (Vec<Key>, Vec<String>);
+    fn parts(self) -> (Vec<Key>, Vec<Vec<u8>>);
+}
+
+/// What a script can be sent: all that is displayed, as text, and [`Bits`] as they are.
+pub trait Argument {
+    /// As it is sent.
+    fn sent(self) -> Vec<u8>;
+}
+
+impl<T: fmt::Display> Argument for T {
+    fn sent(self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+}
+
+/// Bits, eight a byte, the first the highest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bits(pub Vec<u8>);
+
+impl Argument for Bits {
+    fn sent(self) -> Vec<u8> {
+        self.0
+    }
 }
 
 /// Declares a call of a script: `script! { /// doc pub Charge = "wallet/charge" { keys { … } args { … } } }`.
 macro_rules! script {
     ($($(#[$doc:meta])* $name:ident = $path:literal {
-        keys { $($key:ident),* $(,)? }
+        keys { $($key:ident),* $(,)? $(; $list:ident)? }
         args { $($arg:ident : $type:ty),* $(,)? }
     })+) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name {
             $(pub $key: $crate::redis::Key,)*
+            $(pub $list: Vec<$crate::redis::Key>,)?
             $(pub $arg: $type,)*
         }
 
@@ -81,12 +106,14 @@ macro_rules! script {
             const SOURCE: &'static $crate::redis::Source = &$crate::redis::Source {
                 name: $path,
                 text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $path, ".lua")),
-                keys: &[$(stringify!($key)),*],
+                keys: &[$(stringify!($key),)* $(concat!(stringify!($list), "..."))?],
                 args: &[$(stringify!($arg)),*],
             };
 
-            fn parts(self) -> (Vec<$crate::redis::Key>, Vec<String>) {
-                (vec![$(self.$key),*], vec![$(self.$arg.to_string()),*])
+            fn parts(self) -> (Vec<$crate::redis::Key>, Vec<Vec<u8>>) {
+                let keys = vec![$(self.$key),*];
+                $(let keys = [keys, self.$list].concat();)?
+                (keys, vec![$($crate::redis::Argument::sent(self.$arg)),*])
             }
         }
     )+

@@ -83,7 +83,7 @@ async fn silence_counts_from_the_last_poll_however_long_the_sale_goes_on() {
         let early = client.join(&users[0], &queue).await.text_of("token");
         let late = client.join(&users[1], &queue).await.text_of("token");
         let mut waiting = Vec::new();
-        // The first stops after 357 s, the second after 714: the marks of two seconds come round after 256.
+        // The first stops after 357 s, the second after 714: the ring of marks goes round in 192.
         for second in (7..=1_001).step_by(7) {
             app.pass_time(&clock, 7_000, 7_000).await;
             for (ticket, until) in [(&early, 357), (&late, 714)] {
@@ -98,6 +98,93 @@ async fn silence_counts_from_the_last_poll_however_long_the_sale_goes_on() {
         let ended = |left: i64| waiting.iter().find(|(_, waiting)| *waiting == left).unwrap().0;
         assert!((357 + 180..=357 + 204).contains(&ended(1)), "{waiting:?}");
         assert!((714 + 180..=714 + 204).contains(&ended(0)), "{waiting:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_crowd_only_the_silent_lapse() {
+    let (build, clock) = Build::default().with_test_clock(START_MS);
+    with_apps(build, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(350, 0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let mut tickets = Vec::new();
+        for user in &users {
+            tickets.push(client.join(user, &queue).await.text_of("token"));
+        }
+        // Three hundred are silent: more than one call of the tick ends.
+        for _ in 0..25 {
+            app.pass_time(&clock, 9_000, 9_000).await;
+            for ticket in tickets.iter().step_by(7) {
+                client.poll(&queue, ticket).await.expect(200);
+            }
+            app.carry_marks().await;
+        }
+        for (at, ticket) in tickets.iter().enumerate() {
+            let told = client.poll(&queue, ticket).await;
+            match at % 7 {
+                0 => assert_eq!(told.expect(200).int_of("position"), at as i64 / 7 + 1),
+                _ => drop(told.refused(410, "queue_ticket_gone")),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_polls_while_the_silent_are_told_stays() {
+    let (build, clock) = Build::default().with_test_clock(START_MS);
+    with_apps(build, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(2, 0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let polling = client.join(&users[0], &queue).await.text_of("token");
+        let quiet = client.join(&users[1], &queue).await.text_of("token");
+        // Long enough that silence counts; a step of eight seconds begins a part of the ring.
+        for _ in 0..24 {
+            client.poll(&queue, &quiet).await.expect(200);
+            client.poll(&queue, &polling).await.expect(200);
+            app.carry_marks().await;
+            app.pass_time(&clock, 8_000, 8_000).await;
+        }
+        // The tick was about to end both when one of them polled.
+        client.poll(&queue, &polling).await.expect(200);
+        app.carry_marks().await;
+        for number in ["1", "2"] {
+            app.redis_int(&["SETBIT", &app.key(&queue, "silent"), number, "1"]).await;
+        }
+        app.pass_time(&clock, 1, 1).await;
+        client.poll(&queue, &quiet).await.refused(410, "queue_ticket_gone");
+        assert_eq!(client.poll(&queue, &polling).await.expect(200).int_of("position"), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_lets_go_of_a_million_who_went_and_forgets_nobody_who_waits() {
+    let (build, clock) = Build::default().with_test_clock(START_MS);
+    with_apps(build, async |app| {
+        let (client, operator, users) = (app.client(), app.operator().await, app.users(3, 0).await);
+        let queue = client.queue(&operator, json!({"maxActive": 0})).await;
+        let first = client.join(&users[0], &queue).await.text_of("token");
+        // As if a million had come and gone.
+        let room = app.key(&queue, "room");
+        app.redis_int(&["HINCRBY", &room, "number", "1100000"]).await;
+        let polling = client.join(&users[1], &queue).await.text_of("token");
+        let silent = client.join(&users[2], &queue).await.text_of("token");
+        client.leave(&queue, &first).await.expect(204);
+        app.pass_time(&clock, 1, 1).await;
+        assert_eq!(app.redis_int(&["HINCRBY", &room, "line_from", "0"]).await, 1_100_000);
+        for second in (9..=207).step_by(9) {
+            app.pass_time(&clock, 9_000, 9_000).await;
+            let place = client.poll(&queue, &polling).await.expect(200);
+            assert_eq!((place.int_of("number"), place.int_of("position")), (1_100_002, 1));
+            app.carry_marks().await;
+            if second == 171 {
+                let waiting = client.get(&format!("/v1/queues/{queue}")).await.int_of("waiting");
+                assert_eq!(waiting, 2, "before three minutes nobody lapses");
+            }
+        }
+        client.poll(&queue, &silent).await.refused(410, "queue_ticket_gone");
     })
     .await;
 }

@@ -66,7 +66,7 @@ async fn load_room(
     let window_ms = if rate < 100 { 10_000 } else { 1_000 };
     let lowest: Option<i64> = row.try_get("lowest")?;
     let key = store::room(&loader.space, queue);
-    let fields: [(&str, String); 17] = [
+    let fields: [(&str, String); 18] = [
         ("state", row.try_get("state")?),
         ("rate", rate.to_string()),
         ("max_active", number("max_active")?.to_string()),
@@ -87,6 +87,7 @@ async fn load_room(
         ("paced_at", now_ms.to_string()),
         ("told", number("number")?.to_string()),
         ("restores", "0".into()),
+        ("seen_in", (now_ms / store::SEEN_MS).to_string()),
     ];
     for (field, value) in fields {
         loader.hset(&key, field, value).await?;
@@ -105,8 +106,8 @@ async fn load_places(
     let space = loader.space.clone();
     let waiting = store::waiting(&space, queue);
     let mut line = Words::new(store::line(&space, queue));
-    let mut presence = Words::new(store::presence(&space, queue));
-    let seen_now = 128 + (now_ms / 2_000 % 128) as u32;
+    let part = now_ms / store::SEEN_MS % store::SEEN_PARTS;
+    let mut seen = Words::new(store::seen(&space, queue).swap_remove(part as usize));
     let (passes, active) = (store::passes(&space, queue), store::active(&space, queue));
     loader.declare(&waiting, Content::sorted());
     loader.declare(&active, Content::sorted());
@@ -126,16 +127,16 @@ async fn load_places(
             None => {
                 loader.zadd(&waiting, number, user).await?;
                 let at = number - line_from;
-                line.set(loader, at / 32, 1 << (31 - at % 32)).await?;
-                presence.set(loader, at / 4, seen_now << (8 * (3 - at % 4))).await?;
+                line.set(loader, at).await?;
+                seen.set(loader, at).await?;
             }
         }
     }
     line.end(loader).await?;
-    presence.end(loader).await
+    seen.end(loader).await
 }
 
-/// A string on its way, in words of 32 bits, the first the highest.
+/// Bits on their way, in words of 32, the first the highest.
 struct Words {
     key: Key,
     index: i64,
@@ -147,13 +148,13 @@ impl Words {
         Self { key, index: 0, word: 0 }
     }
 
-    /// Sets bits of a word; neighbours are sent together.
-    async fn set(&mut self, loader: &mut Loader, index: i64, bits: u32) -> Result<(), Error> {
-        if index != self.index {
+    /// Sets a bit; neighbours are sent together.
+    async fn set(&mut self, loader: &mut Loader, at: i64) -> Result<(), Error> {
+        if at / 32 != self.index {
             self.end(loader).await?;
-            (self.index, self.word) = (index, 0);
+            (self.index, self.word) = (at / 32, 0);
         }
-        self.word |= bits;
+        self.word |= 1 << (31 - at % 32);
         Ok(())
     }
 
