@@ -2,12 +2,13 @@
 # Loads a fresh server on free ports with one flow of k6/, or with all of them in turn, and proves that the
 # books agree.
 #
-#   scripts/load.sh FLOW [--profile smoke|load|stress] [--rate N] [--seconds S] [--instances K]
+#   scripts/load.sh FLOW [--profile P] [--rate N] [--seconds S] [--instances K] [--delivery on|off]
 #   scripts/load.sh smoke | load | stress      all flows with that profile (`rate` is another word for `load`)
 #
-# FLOW is queue_rush, seat_rush, coupon_rush, reward_rush, order_flow, mixed or soak; its profile is `load`
-# unless PROFILE or --profile says otherwise. The load is spread over K instances. Reports are written to
-# .onrush/load/, or to the folder that REPORTS names. ONRUSH names a binary to use instead of a release build.
+# FLOW is queue_rush, seat_rush, coupon_rush, reward_rush, order_flow, mixed or soak; P is smoke, load (unless
+# PROFILE says otherwise) or stress. The load is spread over K instances. Notices are delivered to the demo's own
+# receiver unless that is off. Reports are written to .onrush/load/, or to the folder that REPORTS names. ONRUSH
+# names a binary to use instead of a release build.
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 all=(queue_rush seat_rush coupon_rush reward_rush order_flow mixed soak)
@@ -17,7 +18,7 @@ usage() {
     exit 2
 }
 
-profile=${PROFILE:-load} rate='' seconds='' instances=1
+profile=${PROFILE:-load} rate='' seconds='' instances=1 delivery=on
 case ${1-} in
     '' | smoke) flows=("${all[@]}") profile=smoke ;;
     rate | load) flows=("${all[@]}") profile=load ;;
@@ -33,11 +34,13 @@ while [ $# -gt 0 ]; do
         --rate) rate=$2 ;;
         --seconds) seconds=$2 ;;
         --instances) instances=$2 ;;
+        --delivery) delivery=$2 ;;
         *) usage ;;
     esac
     shift 2
 done
 [[ $profile =~ ^(smoke|load|stress)$ && $rate$seconds =~ ^[0-9]*$ && $instances =~ ^[1-9][0-9]*$ ]] || usage
+[[ $delivery =~ ^(on|off)$ ]] || usage
 
 need python3 have python3
 need_build_and_servers
@@ -57,7 +60,7 @@ operator() {
     from_json "$data/demo/demo.json" "next(user['$1'] for user in it['users'] if user['role'] == 'OPERATOR')"
 }
 
-start_demo load
+start_demo load --delivery "$delivery"
 processes=("$demo") urls=$url sampler=
 # In place of start_demo's own: the other instances end before the servers that they share with the demo.
 finish() {
@@ -74,10 +77,11 @@ trap 'exit 130' INT TERM
 
 # Another instance on the demo's Redis and Postgres; its address is added to $urls once it can serve.
 start_instance() {
-    local log="$data/instance-$1"
+    local log="$data/instance-$1" told=(--delivery "$data/demo/delivery.json")
     : >"$log"
-    "$ONRUSH" serve --data-dir "$data/demo" --delivery "$data/demo/delivery.json" --listen 127.0.0.1:0 \
-        --limits off --log warn,onrush::cli::serve=info --log-format json >"$log" 2>&1 &
+    [ "$delivery" = on ] || told=()
+    "$ONRUSH" serve --data-dir "$data/demo" "${told[@]}" --listen 127.0.0.1:0 --limits off \
+        --log warn,onrush::cli::serve=info --log-format json >"$log" 2>&1 &
     processes+=($!)
     local address=''
     for _ in $(seq 300); do
@@ -189,10 +193,7 @@ load() {
 }
 
 failed=()
-for flow in "${flows[@]}"; do
-    load "$flow" || failed+=("$flow")
-done
-
+for flow in "${flows[@]}"; do load "$flow" || failed+=("$flow"); done
 say "the books"
 "$ONRUSH" verify --data-dir "$data/demo"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

