@@ -124,14 +124,14 @@ impl Ground {
         self.writer.round().await
     }
 
-    /// Inserts these entries as operations, and takes that back: how long the statement took.
+    /// Inserts these entries and their operations, and takes that back: how long the statement took.
     pub async fn insert(&self, entries: &[Entry], way: Way) -> Result<Duration, Error> {
         let mut tx = self.app.pool.begin().await?;
         let entries: Vec<&Entry> = entries.iter().collect();
         let started = Instant::now();
         match way {
-            Way::Unnest => entries::insert_operations(&mut tx, &entries).await?,
-            Way::Copy => copy_operations(&mut tx, &entries).await?,
+            Way::Unnest => entries::insert(&mut tx, &entries).await?,
+            Way::Copy => copy(&mut tx, &entries).await?,
         }
         let took = started.elapsed();
         tx.rollback().await?;
@@ -148,8 +148,8 @@ pub enum Way {
     Copy,
 }
 
-async fn copy_operations(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
-    let mut rows = String::new();
+async fn copy(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
+    let (mut operations, mut kept) = (String::new(), String::new());
     for entry in entries {
         let asked = entry.facts.requested().map_err(Error::internal)?;
         let fields = match &asked {
@@ -162,17 +162,30 @@ async fn copy_operations(pg: &mut PgConnection, entries: &[&Entry]) -> Result<()
             ],
             None => ["\\N"; 5].map(str::to_owned),
         };
-        let receipt = &entry.receipt;
-        let place = format!("{}\t{}\t{}\t{}", receipt.shard.0, receipt.epoch, receipt.seq, entry.at());
-        rows.push_str(&format!("{}\t{}\t{}\t{place}\n", entry.op.op, entry.op.step, fields.join("\t")));
+        let (receipt, step) = (&entry.receipt, format!("{}\t{}", entry.op.op, entry.op.step));
+        let place = format!("{}\t{}\t{}", receipt.shard.0, receipt.epoch, receipt.seq);
+        operations.push_str(&format!("{step}\t{}\t{place}\t{}\n", fields.join("\t"), entry.at()));
+        let facts = entry.facts.as_str().replace('\\', "\\\\");
+        kept.push_str(&format!(
+            "{place}\t{step}\t{}\t{}\t{}\t{facts}\t{}\t{}\n",
+            entry.origin.uuid(),
+            entry.kind,
+            entry.at(),
+            entry.previous,
+            receipt.hash,
+        ));
     }
-    let mut copy = pg
-        .copy_in_raw(
-            "copy operations (op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at)
-             from stdin",
-        )
-        .await?;
-    copy.send(rows.into_bytes()).await?;
-    copy.finish().await?;
+    let into = [
+        (
+            "operations (op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at)",
+            operations,
+        ),
+        ("journal_entries (shard, epoch, seq, op, step, origin, kind, at, facts, p, h)", kept),
+    ];
+    for (table, rows) in into {
+        let mut copy = pg.copy_in_raw(&format!("copy {table} from stdin")).await?;
+        copy.send(rows.into_bytes()).await?;
+        copy.finish().await?;
+    }
     Ok(())
 }

@@ -131,9 +131,9 @@ fn batches(c: &mut Criterion, runtime: &Runtime, ground: &mut Ground) {
     group.finish();
 }
 
-/// UNNEST against COPY: the rows of `operations` with its three indexes, without the commit.
+/// UNNEST against COPY: entries and their operations, without the commit.
 fn ways(c: &mut Criterion, runtime: &Runtime, ground: &Ground) {
-    let mut group = c.benchmark_group("operations into postgres");
+    let mut group = c.benchmark_group("entries into postgres");
     for count in ROUNDS {
         let mut head = ChainHash::ROOT;
         let rows: Vec<Entry> = (1..=count as u64)

@@ -210,8 +210,7 @@ async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<Vec<Entr
     // Records stand by operation; what is made of them follows history.
     new.sort_by_key(|entry| (entry.receipt.epoch, entry.receipt.seq));
     let borrowed: Vec<&Entry> = new.iter().collect();
-    entries::insert_operations(&mut *pg, &borrowed).await?;
-    entries::insert_entries(pg, &borrowed).await?;
+    entries::insert(pg, &borrowed).await?;
     Ok(new)
 }
 

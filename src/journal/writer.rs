@@ -260,8 +260,7 @@ impl Writer {
             if kept.is_empty() {
                 return Ok::<_, Error>((moved, None));
             }
-            entries::insert_operations(&mut tx, &kept).await?;
-            entries::insert_entries(&mut tx, &kept).await?;
+            entries::insert(&mut tx, &kept).await?;
             let changes = Changes::fold(&kept).map_err(Error::internal)?;
             changes.apply(&mut tx, &codes).await?;
             tx.commit().await?;

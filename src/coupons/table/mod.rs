@@ -58,7 +58,7 @@ impl Changes {
         if self.claimed.is_empty() {
             return Ok(());
         }
-        let rows = &self.claimed;
+        let (rows, counts) = (&self.claimed, self.counts());
         let versions: Vec<i16> = rows.iter().map(|(_, r)| r.version as i16).collect();
         codes.learn(&mut *pg, &versions).await?;
         let made: Vec<String> = rows.iter().map(|(_, r)| code(codes, r)).collect::<Result<_, _>>()?;
@@ -70,6 +70,10 @@ impl Changes {
              ), told as (
                  insert into coupon_claims (ordinal, user_id, nth, number, per_user, key_version, code, at)
                  select ordinal, user_id, nth, number, per_user, key_version, code, at from claims
+             ), counted as (
+                 update coupon_campaigns c set claimed = c.claimed + n.count
+                 from unnest($10::uuid[], $11::bigint[]) as n(campaign_id, count)
+                 where c.campaign_id = n.campaign_id
              )
              insert into coupons (code, ordinal, number, status, user_id, expires_at, assigned_at)
              select code, ordinal, number, 1, user_id, expires_at, at from claims",
@@ -83,27 +87,21 @@ impl Changes {
         .bind(made)
         .bind(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| from_millis(r.expires_ms)).collect::<Vec<_>>())
+        .bind(counts.keys().copied().collect::<Vec<_>>())
+        .bind(counts.values().copied().collect::<Vec<_>>())
         .execute(&mut *pg)
         .await?;
-        self.count(pg).await
+        Ok(())
     }
 
-    /// The counters, a row a campaign; the wall against giving out more than there are.
-    async fn count(&self, pg: &mut PgConnection) -> Result<(), Error> {
-        let mut counts: BTreeMap<CampaignId, i64> = BTreeMap::new();
+    /// How many were claimed of each campaign. The counters are the wall against giving out more than there
+    /// are.
+    fn counts(&self) -> BTreeMap<CampaignId, i64> {
+        let mut counts = BTreeMap::new();
         for (_, fact) in &self.claimed {
             *counts.entry(fact.campaign).or_default() += 1;
         }
-        sqlx::query(
-            "update coupon_campaigns c set claimed = c.claimed + n.count
-             from unnest($1::uuid[], $2::bigint[]) as n(campaign_id, count)
-             where c.campaign_id = n.campaign_id",
-        )
-        .bind(counts.keys().copied().collect::<Vec<_>>())
-        .bind(counts.values().copied().collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        counts
     }
 }
 

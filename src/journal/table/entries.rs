@@ -5,8 +5,9 @@ use sqlx::PgConnection;
 use crate::error::Error;
 use crate::journal::entry::Entry;
 
-/// Inserts the operations of a round. A duplicate is an error: something happened twice.
-pub async fn insert_operations(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
+/// Inserts the entries of a round, and the operations that they are of. A duplicate is an error: something
+/// happened twice. One statement, since a round with few entries costs what its statements cost.
+pub async fn insert(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
     let mut requested = Vec::with_capacity(entries.len());
     for entry in entries {
         requested.push(entry.facts.requested().map_err(Error::internal)?);
@@ -15,10 +16,19 @@ pub async fn insert_operations(pg: &mut PgConnection, entries: &[&Entry]) -> Res
         requested.iter().map(|r| r.as_ref().map(|r| pick(r).to_owned())).collect::<Vec<Option<String>>>()
     };
     sqlx::query(
-        "insert into operations
+        "with entry as (
+             select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+                 $7::text[], $8::int[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::uuid[],
+                 $13::text[], $14::text[], $15::text[], $16::text[])
+                 as e(op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at, origin,
+                     kind, facts, p, h)
+         ), written as (
+             insert into journal_entries (shard, epoch, seq, op, step, origin, kind, at, facts, p, h)
+             select shard, epoch, seq, op, step, origin, kind, at, facts, p, h from entry
+         )
+         insert into operations
              (op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at)
-         select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-             $7::text[], $8::int[], $9::bigint[], $10::bigint[], $11::timestamptz[])",
+         select op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at from entry",
     )
     .bind(entries.iter().map(|e| e.op.op).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| i16::from(e.op.step)).collect::<Vec<_>>())
@@ -31,26 +41,8 @@ pub async fn insert_operations(pg: &mut PgConnection, entries: &[&Entry]) -> Res
     .bind(entries.iter().map(|e| e.receipt.epoch as i64).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.receipt.seq as i64).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.at()).collect::<Vec<_>>())
-    .execute(pg)
-    .await?;
-    Ok(())
-}
-
-/// Inserts the entries of a round.
-pub async fn insert_entries(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
-    sqlx::query(
-        "insert into journal_entries (shard, epoch, seq, op, step, origin, kind, at, facts, p, h)
-         select * from unnest($1::int[], $2::bigint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::uuid[],
-             $7::text[], $8::timestamptz[], $9::text[], $10::text[], $11::text[])",
-    )
-    .bind(entries.iter().map(|e| e.receipt.shard.as_i32()).collect::<Vec<_>>())
-    .bind(entries.iter().map(|e| e.receipt.epoch as i64).collect::<Vec<_>>())
-    .bind(entries.iter().map(|e| e.receipt.seq as i64).collect::<Vec<_>>())
-    .bind(entries.iter().map(|e| e.op.op).collect::<Vec<_>>())
-    .bind(entries.iter().map(|e| i16::from(e.op.step)).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.origin.uuid()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>())
-    .bind(entries.iter().map(|e| e.at()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.facts.as_str()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.previous.to_string()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.receipt.hash.to_string()).collect::<Vec<_>>())

@@ -131,7 +131,6 @@ impl Changes {
         if self.ledger.is_empty() {
             return Ok(());
         }
-        self.apply_balances(pg).await?;
         self.apply_ledger(pg).await?;
         if !self.transfers.is_empty() {
             self.apply_transfers(pg).await?;
@@ -149,9 +148,10 @@ impl Changes {
         Ok(())
     }
 
-    /// Adds sums, so that Postgres does its own arithmetic. A row begins at nothing: an insert with a
-    /// negative sum would meet the constraint before it met the row.
-    async fn apply_balances(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// The ledger, and the balances: sums are added, so that Postgres does its own arithmetic. A row begins
+    /// at nothing: an insert with a negative sum would meet the constraint before it met the row.
+    async fn apply_ledger(&self, pg: &mut PgConnection) -> Result<(), Error> {
+        let rows = &self.ledger;
         let users: Vec<UserId> = self.balances.keys().copied().collect();
         let shards: Vec<i32> = self.balances.values().map(|(shard, _)| shard.as_i32()).collect();
         let sums: Vec<i64> = self.balances.values().map(|(_, sum)| *sum).collect();
@@ -163,6 +163,11 @@ impl Changes {
                  select change.user_id, change.shard, change.amount from change
                  where not exists (select from balances b where b.user_id = change.user_id)
                  returning user_id
+             ), written as (
+                 insert into ledger (transaction_id, user_id, type, amount, balance_after, reference, epoch,
+                     seq, created_at)
+                 select * from unnest($4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::bigint[],
+                     $9::uuid[], $10::bigint[], $11::bigint[], $12::timestamptz[])
              )
              update balances b set balance = b.balance + change.amount
              from change
@@ -172,18 +177,6 @@ impl Changes {
         .bind(users)
         .bind(shards)
         .bind(sums)
-        .execute(pg)
-        .await?;
-        Ok(())
-    }
-
-    async fn apply_ledger(&self, pg: &mut PgConnection) -> Result<(), Error> {
-        let rows = &self.ledger;
-        sqlx::query(
-            "insert into ledger (transaction_id, user_id, type, amount, balance_after, reference, epoch, seq, created_at)
-             select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::uuid[],
-                 $7::bigint[], $8::bigint[], $9::timestamptz[])",
-        )
         .bind(rows.iter().map(|r| r.transaction).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.user).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.kind.word()).collect::<Vec<_>>())
