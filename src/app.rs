@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,13 +42,10 @@ use crate::queue::ticket::Tickets;
 use crate::ranking;
 use crate::redis::{Redis, Scripts};
 use crate::sabotage::Defence;
-use crate::{delivery, metrics, router, schedule, scripts};
+use crate::{database, delivery, metrics, router, schedule, scripts};
 
 /// The application as handlers hold it.
 pub type AppState = Arc<App>;
-
-/// The schema's steps.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// Writes that run at once. Those of clients that went away or gave up count too: a server that hangs must
 /// not gather them up without end.
@@ -134,7 +130,7 @@ pub struct App {
 impl App {
     /// Connects to the servers, and checks that they are those of this deployment.
     pub async fn connect(config: Config) -> anyhow::Result<Arc<Self>> {
-        let pool = connect_pool(&config).await?;
+        let pool = database::connect(&config).await?;
         let (deployment, shards) = cursor::ensure_deployment(&pool, config.shards).await?;
         if config.shards.is_some_and(|asked| asked != shards) {
             bail!(
@@ -168,7 +164,7 @@ impl App {
         let codes = Arc::new(Codes::open(&pool, &config.derive_bytes("coupon codes")).await?);
         let board = Board::default();
         board.refresh(&pool).await?;
-        let known = (pool.clone(), codes.clone());
+        let known = (pool.clone(), database::look_ups(&config)?, codes.clone());
         let journal = Journal::new(redis.clone(), shards, known, me, clock.clone(), limits);
         if let Some(other) = journal.foreign(deployment).await? {
             bail!(
@@ -300,50 +296,6 @@ impl App {
             Err(_) => Err(Error::outcome_unknown("it takes too long")),
         }
     }
-}
-
-/// Connections to Postgres, whose schema is up to date.
-pub async fn connect_pool(config: &Config) -> anyhow::Result<PgPool> {
-    let pool = PgPoolOptions::new()
-        .max_connections(config.database_connections)
-        .acquire_timeout(config.ack_timeout)
-        .test_before_acquire(false)
-        .connect_with(database_options(config)?)
-        .await
-        .context("cannot connect to Postgres (ONRUSH_DATABASE_URL)")?;
-    check_migrations(&pool).await?;
-    Ok(pool)
-}
-
-/// How the writer and the pool connect.
-pub fn database_options(config: &Config) -> anyhow::Result<PgConnectOptions> {
-    let options: PgConnectOptions =
-        config.database_url.parse().context("ONRUSH_DATABASE_URL is not a URL")?;
-    let options = options.options([
-        // That a partition is there already is no news.
-        ("client_min_messages", "warning"),
-        // Every statement here finds its rows by a key. A plan that was made while tables were empty reads
-        // them whole and is kept until statistics say otherwise: with 40 000 operations, 5.7 ms a look-up
-        // instead of 0.1. These make the only plan the one for full tables.
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        // Where a small table is read whole all the same, its cost would look worth compiling: 100 ms.
-        ("jit", "off"),
-    ]);
-    Ok(options.application_name("onrush").log_statements(tracing::log::LevelFilter::Trace))
-}
-
-async fn check_migrations(pool: &PgPool) -> anyhow::Result<()> {
-    let applied = sqlx::query_scalar::<_, i64>("select version from _sqlx_migrations where success")
-        .fetch_all(pool)
-        .await
-        .context("the database has no schema yet: run `onrush migrate`")?;
-    let missing = MIGRATIONS.iter().filter(|step| !applied.contains(&step.version)).count();
-    if missing > 0 {
-        bail!("the database lacks {missing} steps of the schema: run `onrush migrate`");
-    }
-    Ok(())
 }
 
 /// Refuses servers that are too old.

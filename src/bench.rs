@@ -14,7 +14,7 @@ pub use crate::queue::ticket::{Ticket, Tickets};
 pub use crate::redis::{Shard, Space, StreamEntry};
 
 use crate::accounts::model::Role;
-use crate::app::{self, App, AppState};
+use crate::app::{App, AppState};
 use crate::config::Config;
 use crate::error::Error;
 use crate::http::identity::Actor;
@@ -24,7 +24,7 @@ use crate::journal::table::entries;
 use crate::journal::writer::Writer;
 use crate::queue::model::CreateQueue;
 use crate::schedule::Background;
-use crate::{queue, wallet};
+use crate::{database, queue, wallet};
 
 /// How long an application may take until it serves.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ pub struct Ground {
 impl Ground {
     /// Makes the schema, lets all shards come to life, and a queue.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        app::MIGRATIONS.run(&mut PgConnection::connect(&config.database_url).await?).await?;
+        database::MIGRATIONS.run(&mut PgConnection::connect(&config.database_url).await?).await?;
         let patient = Duration::from_secs(3600);
         let config = Config { leaves_tidy: false, join_busy_after: patient, ..config };
         let app = App::connect(config).await?;
@@ -72,7 +72,7 @@ impl Ground {
         };
         background.end(&app).await;
         let (own, owned) = watch::channel(app.journal.shards.all().collect());
-        let options = app::database_options(&app.config)?;
+        let options = database::planned_once(&app.config)?;
         let writer = Writer::new(app.journal.clone(), options, owned, Arc::new(Positions::default()));
         Ok(Self { app, writer, owner: UserId::mint(), queue, _owned: own })
     }

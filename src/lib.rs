@@ -230,6 +230,7 @@ pub mod config;
 #[cfg(test)]
 mod contract;
 mod coupons;
+pub mod database;
 mod delivery;
 mod doctor;
 pub mod error;

@@ -2,19 +2,21 @@
 -- shard/committed: Postgres has all up to `seq`. Keeps ten minutes of the journal for one that went back.
 -- KEYS meta journal marks
 -- ARGV epoch seq keep_ms
--- RETURNS ok | stale_epoch
+-- RETURNS ok(since when the oldest entry waits that Postgres lacks, or nothing) | stale_epoch
 -- EVENT none
 -- COST O(log N), and O(trimmed) once a minute
-local known = redis.call('HMGET', meta, 'epoch', 'state', 'committed', 'last', 'seen')
+local known = redis.call('HMGET', meta, 'epoch', 'state', 'committed', 'pending_since', 'seen')
 if known[1] ~= epoch or known[2] ~= 'live' then return {'stale_epoch'} end
-if tonumber(seq) < tonumber(known[3]) then return {'ok'} end
+if tonumber(seq) < tonumber(known[3]) then return {'ok', known[4] or ''} end
 redis.call('HSET', meta, 'committed', seq)
+local since = ''
 local waiting = redis.call('XRANGE', journal, '(' .. epoch .. '-' .. seq, '+', 'COUNT', 1)
 if waiting[1] then
     local fields = waiting[1][2]
     for i = 1, #fields, 2 do
-        if fields[i] == 'at' then redis.call('HSET', meta, 'pending_since', fields[i + 1]) end
+        if fields[i] == 'at' then since = fields[i + 1] end
     end
+    redis.call('HSET', meta, 'pending_since', since)
 else
     redis.call('HDEL', meta, 'pending_since')
 end
@@ -30,4 +32,4 @@ if oldest and seen - tonumber(string.match(oldest, '%d+$')) > tonumber(keep_ms) 
     redis.call('XTRIM', journal, 'MINID', epoch .. '-' .. string.match(oldest, '^%d+'))
     redis.call('LPOP', marks)
 end
-return {'ok'}
+return {'ok', since}

@@ -6,7 +6,7 @@ use anyhow::Context;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::Target;
-use crate::app::MIGRATIONS;
+use crate::database::MIGRATIONS;
 use crate::journal::table::upkeep;
 
 /// Brings the schema up to date.

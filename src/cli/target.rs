@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 use crate::accounts::model::Role;
-use crate::app::{App, AppState, connect_pool};
+use crate::app::{App, AppState};
 use crate::config::{Config, Settings};
+use crate::database;
 use crate::ids::UserId;
 
 /// What a demo tells other commands: `<data-dir>/demo.json`, readable by its owner alone.
@@ -116,7 +117,7 @@ impl Target {
         super::log("warn", "text")?;
         let config = self.config()?;
         super::runtime(1)?.block_on(async {
-            let pool = connect_pool(&config).await?;
+            let pool = database::connect(&config).await?;
             let ended = work(&config, &pool).await;
             pool.close().await;
             ended

@@ -57,7 +57,7 @@ pub struct Settings {
     /// Threads that serve requests. One is fastest where Redis and Postgres share two cores with it.
     #[arg(long, env = "ONRUSH_WORKERS", default_value_t = 1, value_name = "COUNT")]
     pub workers: usize,
-    /// Connections to Postgres for reads; the writer has one of its own.
+    /// Connections to Postgres for reads; the writer and the look-ups of keys have one each of their own.
     #[arg(long, env = "ONRUSH_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "COUNT")]
     pub database_connections: u32,
     /// How long a write may wait for Postgres before it is answered 504 outcome_unknown.

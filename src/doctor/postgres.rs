@@ -5,20 +5,20 @@ use std::time::Duration;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use super::{Deployment, Finding, Grade, Report, clocks, table};
-use crate::app::{MIGRATIONS, database_options};
 use crate::config::Config;
+use crate::database::{self, MIGRATIONS};
 use crate::error::Error;
 
 /// A server that does not answer for so long is away.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The oldest version that the SQL is written for.
 const VERSION_MIN: u32 = 15;
-/// Connections of an instance besides its pool: the writer, and a command that looks.
+/// Connections of an instance besides its pool: the writer, the look-ups of keys, and a command that looks.
 const OTHER_CONNECTIONS: u32 = 4;
 
 pub(super) async fn examine(config: &Config) -> (Vec<Finding>, Deployment) {
     let asked = async {
-        let options = database_options(config).map_err(|error| format!("{error:#}"))?;
+        let options = database::options(config).map_err(|error| format!("{error:#}"))?;
         let mut pg = options.connect().await.map_err(|error| error.to_string())?;
         let findings = look(config, &mut pg).await.map_err(|error| error.to_string());
         // It is of no use any more.

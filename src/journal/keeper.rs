@@ -11,7 +11,7 @@ use super::judge::{Verdict, judge};
 use super::positions::Positions;
 use super::store::{self, Standing};
 use super::table::cursor::{self, Cursor, ShardState};
-use super::writer::tell_committed;
+use super::told::tell_committed;
 use super::{Journal, rebuild};
 use crate::error::Error;
 use crate::metrics;
@@ -97,12 +97,10 @@ impl Keeper {
         if verdict != Verdict::NotLive {
             self.not_live_since = None;
         }
-        if cursor.state == ShardState::Live {
-            self.measure(&standing, &cursor);
-        }
         match verdict {
-            Verdict::Fine => self.tell(&standing, &cursor).await,
+            Verdict::Fine => self.attend(standing, &cursor).await,
             other => {
+                self.measure(&standing, &cursor);
                 self.act(other, &cursor, &standing).await?;
                 Ok(false)
             }
@@ -117,18 +115,23 @@ impl Keeper {
     }
 
     fn measure(&self, standing: &Standing, cursor: &Cursor) {
+        if cursor.state != ShardState::Live {
+            return;
+        }
         let behind = standing.last.saturating_sub(cursor.seq);
         let age = standing.pending_since_ms.map_or(0, |since| (standing.now_ms - since).max(0));
         self.journal.shards.set_lag(self.shard, age.unsigned_abs());
         metrics::shard(self.shard, &standing.state, behind, age);
     }
 
-    /// Says again how far Postgres is, where the shard does not know.
-    async fn tell(&mut self, standing: &Standing, cursor: &Cursor) -> Result<bool, Error> {
+    /// Says how far Postgres is, where the shard does not know, and lets go of old records.
+    async fn attend(&mut self, mut standing: Standing, cursor: &Cursor) -> Result<bool, Error> {
         let idle = standing.last == cursor.seq;
         if standing.committed < cursor.seq || (idle && standing.pending_since_ms.is_some()) {
-            tell_committed(&self.journal, self.shard, cursor.epoch, cursor.seq).await;
+            standing.pending_since_ms =
+                tell_committed(&self.journal, self.shard, cursor.epoch, cursor.seq).await?;
         }
+        self.measure(&standing, cursor);
         if self.forgot.elapsed() > Duration::from_secs(1) {
             self.forgot = Instant::now();
             let forget = |space: &crate::redis::Space| store::Forget {

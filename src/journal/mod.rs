@@ -32,6 +32,7 @@ pub mod shards;
 mod step;
 pub mod store;
 pub mod table;
+pub mod told;
 pub mod verify;
 pub mod writer;
 
@@ -59,8 +60,6 @@ use desk::Desk;
 use request::{Turn, Turns};
 use table::recall::{self, KeyScope, Recalled};
 
-/// Scopes that one look-up asks for.
-const RECALL_MAX: usize = 500;
 /// How long a look at a shard may take.
 const STANDING_MAX: Duration = Duration::from_secs(1);
 /// Shards that are rebuilt at once; fewer than the pool has connections.
@@ -106,16 +105,12 @@ impl Journal {
     pub fn new(
         redis: Arc<Redis>,
         shards: Arc<Shards>,
-        (pool, codes): (PgPool, Arc<Codes>),
+        (pool, look_ups, codes): (PgPool, PgPool, Arc<Codes>),
         me: InstanceId,
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
-        let asking = pool.clone();
-        let recall = Batcher::spawn(RECALL_MAX, limits.ack_timeout, move |scopes: Vec<KeyScope>| {
-            let pool = asking.clone();
-            async move { recall::by_key(&pool, &scopes).await }
-        });
+        let recall = recall::batched(look_ups, limits.ack_timeout);
         Arc::new(Self {
             desk: Desk::open(&redis, shards.all()),
             redis,

@@ -19,6 +19,7 @@ use super::lease::Owned;
 use super::positions::{Position, Positions};
 use super::table::cursor::{self, Advance, Cursor, ShardState};
 use super::table::entries;
+use super::told::Ends;
 use super::{Journal, ack, store};
 use crate::error::Error;
 use crate::ids::InstanceId;
@@ -34,8 +35,9 @@ const BLOCK: Duration = Duration::from_millis(50);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How much of the journal stays in Redis behind the cursor, for a Postgres that went back a little.
-const KEEP_MS: i64 = 600_000;
+/// From round to round, at least, while a round has more than one entry: a transaction costs Postgres as much
+/// as twenty rows, and who comes alone does not wait.
+const ROUND_MIN: Duration = Duration::from_millis(2);
 
 /// What a round adds to one shard.
 struct Batch {
@@ -78,6 +80,10 @@ pub struct Writer {
     synced: Instant,
     /// What was committed and is not in the log yet.
     told: Vec<Changes>,
+    /// How far Postgres is, which the shards are to be told.
+    ends: Ends,
+    /// When the last round began, and whether it had many entries.
+    last: (Instant, bool),
 }
 
 impl Writer {
@@ -88,8 +94,9 @@ impl Writer {
         owned: Owned,
         positions: Arc<Positions>,
     ) -> Self {
-        let synced = Instant::now();
-        Self { journal, options, connection: None, owned, positions, synced, told: Vec::new() }
+        let (synced, ends) = (Instant::now(), Ends::default());
+        let last = (synced, false);
+        Self { journal, options, connection: None, owned, positions, synced, told: Vec::new(), ends, last }
     }
 
     /// Rounds until stopped; then until nothing is left to commit, for at most `drain`.
@@ -123,8 +130,14 @@ impl Writer {
             tokio::time::sleep(BLOCK).await;
             return Ok(0);
         }
+        if let (begun, true) = self.last {
+            tokio::time::sleep(ROUND_MIN.saturating_sub(begun.elapsed())).await;
+        }
+        let begun = Instant::now();
         let batches = self.read(cursors).await?;
+        self.last = (begun, batches.iter().map(|batch| batch.entries.len()).sum::<usize>() > 1);
         if batches.is_empty() {
+            self.ends.tell(&self.journal).await;
             return Ok(0);
         }
         let started = Instant::now();
@@ -322,7 +335,7 @@ impl Writer {
     }
 
     /// Wakes who waits here, tells the other instances, and tells the shards how far Postgres is.
-    async fn announce(&self, committed: &[Batch]) {
+    async fn announce(&mut self, committed: &[Batch]) {
         let me = self.journal.me;
         let mut elsewhere: BTreeMap<InstanceId, Vec<&Entry>> = BTreeMap::new();
         for entry in committed.iter().flat_map(|batch| &batch.entries) {
@@ -339,11 +352,10 @@ impl Writer {
                 tracing::debug!(%error, "publishing acknowledgements");
             }
         }
-        let ends = committed.iter().map(|batch| {
-            let (seq, _) = batch.end();
-            tell_committed(&self.journal, batch.cursor.shard, batch.cursor.epoch, seq)
-        });
-        futures::future::join_all(ends).await;
+        for batch in committed {
+            self.ends.add(batch.cursor.shard, batch.cursor.epoch, batch.end().0);
+        }
+        self.ends.tell_in_time(&self.journal);
     }
 
     async fn postgres(&mut self) -> Result<&mut PgConnection, Error> {
@@ -358,22 +370,6 @@ impl Writer {
 /// Where an instance hears of its acknowledgements.
 pub fn ack_channel(instance: InstanceId) -> String {
     format!("onrush:ack:{instance}")
-}
-
-/// Tells a shard how far Postgres is; best effort, the keeper says it again.
-pub async fn tell_committed(journal: &Journal, shard: Shard, epoch: u64, seq: u64) {
-    let space = journal.shards.space(shard, epoch);
-    let script = store::Committed {
-        meta: space.meta(),
-        journal: store::journal(&space),
-        marks: store::marks(&space),
-        epoch,
-        seq,
-        keep_ms: KEEP_MS,
-    };
-    if let Err(error) = journal.redis.run(script, Duration::from_secs(1)).await {
-        tracing::debug!(%shard, %error, "telling how far postgres is");
-    }
 }
 
 /// The entries that follow the cursor, and why the rest does not.

@@ -12,7 +12,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{App, AppState, database_options};
+use crate::app::{App, AppState};
+use crate::database;
 use crate::delivery::relay;
 use crate::error::Error;
 use crate::ids::InstanceId;
@@ -173,7 +174,7 @@ fn interval(every: Duration) -> tokio::time::Interval {
 }
 
 async fn write(app: AppState, owned: lease::Owned, positions: Arc<Positions>, stop: CancellationToken) {
-    match database_options(&app.config) {
+    match database::planned_once(&app.config) {
         Ok(options) => {
             Writer::new(app.journal.clone(), options, owned, positions).run(stop, app.config.drain).await;
         }

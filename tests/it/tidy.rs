@@ -78,7 +78,7 @@ fn each_thing_is_named_in_its_own_room() {
         ("\"/v1/", &["src/router/", "src/http/api.rs", "src/http/openapi.rs"]),
         (
             "sqlx::query",
-            &["table.rs", "/table/", "src/app.rs", "src/journal/rebuild.rs", "src/journal/verify.rs"],
+            &["table.rs", "/table/", "src/database.rs", "src/journal/rebuild.rs", "src/journal/verify.rs"],
         ),
         ("space.key(", &["store.rs", "src/app.rs"]),
         ("histogram!(", &["src/metrics.rs"]),

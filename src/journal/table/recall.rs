@@ -1,12 +1,18 @@
 //! Looking back: what an operation came to, and whether an entry is committed.
 
+use std::time::Duration;
+
 use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
+use crate::batch::Batcher;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::journal::entry::{Facts, OpStep, Receipt};
 use crate::redis::Shard;
+
+/// Scopes that one look-up asks for.
+const SCOPES_MAX: usize = 500;
 
 /// A client's key in its scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +40,14 @@ pub struct Recalled {
     pub at_ms: i64,
     /// What happened.
     pub facts: Facts,
+}
+
+/// Look-ups by key, many in a statement.
+pub fn batched(pool: PgPool, answer_max: Duration) -> Batcher<KeyScope, Vec<Recalled>> {
+    Batcher::spawn(SCOPES_MAX, answer_max, move |scopes: Vec<KeyScope>| {
+        let pool = pool.clone();
+        async move { by_key(&pool, &scopes).await }
+    })
 }
 
 /// For each scope, the committed steps of all operations with that key, by operation and step.
