@@ -6,9 +6,9 @@
 #   scripts/load.sh smoke | load | stress      all flows with that profile (`rate` is another word for `load`)
 #
 # FLOW is queue_rush, seat_rush, coupon_rush, reward_rush, order_flow, mixed or soak; P is smoke, load (unless
-# PROFILE says otherwise) or stress. The load is spread over K instances. Notices are delivered to the demo's own
-# receiver unless that is off. Reports are written to .onrush/load/, or to the folder that REPORTS names. ONRUSH
-# names a binary to use instead of a release build.
+# PROFILE says otherwise) or stress. The load is spread over K instances. Notices are delivered to the demo's
+# receiver unless that is off. Reports are written to .onrush/load/, or to the folder that REPORTS names.
+# ONRUSH names a binary to use instead of a release build.
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 all=(queue_rush seat_rush coupon_rush reward_rush order_flow mixed soak)

@@ -136,7 +136,7 @@ export function mixSetup(profile) {
   });
   return {
     queues,
-    // In one string: each virtual user reads setup's data at the start, and a list takes it ten times as long.
+    // In one string: each virtual user reads all of setup's data at the start, and a list is slow to read.
     tickets: tickets.join(' '),
     holders: holders.join(' '),
     concertId,

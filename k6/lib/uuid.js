@@ -1,6 +1,6 @@
 // Version 4 UUIDs, without imports from afar. The first half, which an index sorts by, is new for each; the
-// rest is drawn once a virtual user: to write sixteen random bytes in hex takes JavaScript as long as k6 takes
-// for the request that they identify.
+// rest is drawn once a virtual user: to write sixteen random bytes in hex takes JavaScript as long as HTTP
+// takes for the request that they identify.
 const DIGITS = 12;
 const RANGE = 16 ** DIGITS;
 
