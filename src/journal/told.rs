@@ -10,9 +10,9 @@ use crate::redis::Shard;
 
 /// How much of the journal stays in Redis behind the cursor, for a Postgres that went back a little.
 const KEEP_MS: i64 = 600_000;
-/// A busy writer tells its shards so often, and at once after a commit that took longer. Their keepers do at
-/// every tick, unless what is due takes longer.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// A busy writer tells its shards so often, and at once after a commit that took longer: what was told late
+/// counts as lag.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// What is to be told: of each shard its epoch and the last entry that is committed.
 #[derive(Debug, Default)]
