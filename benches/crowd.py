@@ -8,12 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import figures
 import redis_alone
 
 ROUNDS = 3
 SECONDS = 5
+# Long enough that each of a crowd polls in each round, or he would lapse after three minutes.
+CROWD_SECONDS = 16
 # Purchases take longer: who waits for his turn polls after a second.
 PURCHASE_SECONDS = 15
 # Of each round: everybody joins a fresh queue, at most.
@@ -49,6 +52,7 @@ class Rush:
             rate = count / found["seconds"]
         return {
             "rate": rate,
+            "count": count,
             "p50": found["p50_ms"],
             "p99": found["p99_ms"],
             "cpu": {name: spent / count * 1e6 for name, spent in run.spent.items()},
@@ -77,6 +81,17 @@ class Baseline:
 def queue_of(connection, operator):
     body = {"name": "Crowd", "admitPerSecond": 0, "maxActive": 0, "activeSeconds": 60}
     return figures.ask(connection, "POST", "/v1/queues", body, **operator)["queueId"]
+
+
+def sold_out(connection, operator, users):
+    """A campaign of one coupon, which somebody has who is not of the few."""
+    body = {"name": "Sold out", "quantity": 1, "expiresAt": "2099-01-01T00:00:00Z", "perUser": 1}
+    campaign = figures.ask(connection, "POST", "/v1/coupon-campaigns", body, **operator)["campaignId"]
+    with users.open() as file:
+        token = next(islice(file, FEW + 1, None)).strip().split(",")[1]
+    who = {"Authorization": f"Bearer {token}", "Idempotency_Key": "sold-out"}
+    figures.ask(connection, "POST", f"/v1/coupon-campaigns/{campaign}/claims", **who)
+    return campaign
 
 
 def crowd(rush, url, queue, users, folder, count):
@@ -128,24 +143,29 @@ def measure(rush, baseline, demo, folder, binary, many):
     # Connections that are idle for long are closed.
     connection, operator = figures.sign_in(demo, "OPERATOR")
     few, lots = queue_of(connection, operator), queue_of(connection, operator)
+    sold = sold_out(connection, operator, users)
     port = demo["redisUrl"].rsplit(":", 1)[1]
     tickets = crowd(rush, url, few, users, folder, FEW)
     before = used_memory(port)
     all_tickets = crowd(rush, url, lots, users, folder, many)
     bytes_each = (used_memory(port) - before) / many
     print(f"bytes of Redis a waiter, journal and all: {bytes_each:.0f}", file=sys.stderr)
-    poll = lambda queue, tickets: rush.load(url, "poll", "--queue", queue, "--tickets", tickets)
+    poll = lambda queue, tickets, seconds: rush.load(
+        url, "poll", "--queue", queue, "--tickets", tickets, seconds=seconds)
     charge = lambda clients: rush.load(url, "charge", "--users", users, "--connections", clients)
     alone = lambda clients: rush.load(baseline.url, "postgres-charge", "--connections", clients)
     claim = lambda: rush.load(url, "claim", "--users", users, "--connections", 256)
+    few_users = folder / f"users-{FEW}"
+    refused = lambda: rush.load(url, "claim", "--campaign", sold, "--users", few_users, refused=["410"])
     buy = lambda: rush.load(
         url, "purchase", "--users", users, "--connections", BUYERS, seconds=PURCHASE_SECONDS)
     joins = Joins(rush, url, users)
     loads = {
         "bare axum handler, 64": lambda: rush.load(baseline.url, "bare"),
         "`GET /livez`, 64": lambda: rush.load(url, "livez"),
-        f"poll, {FEW:,} waiting, 64": lambda: poll(few, tickets),
-        f"poll, {many:,} waiting, 64": lambda: poll(lots, all_tickets),
+        f"poll, {FEW:,} waiting, 64": lambda: poll(few, tickets, SECONDS),
+        f"poll, {many:,} waiting, 64": lambda: poll(lots, all_tickets, CROWD_SECONDS),
+        "claim that comes too late, 64": refused,
         "Postgres alone: charge, 64": lambda: alone(64),
         "durable charge, 64": lambda: charge(64),
         "Postgres alone: charge, 256": lambda: alone(256),
@@ -159,6 +179,9 @@ def measure(rush, baseline, demo, folder, binary, many):
         for name, load in loads.items():
             runs[name].append(load())
             print(f"round {at + 1}: {name}: {runs[name][-1]['rate']:.0f}/s", file=sys.stderr)
+    waiting = figures.ask(figures.connect(url), "GET", f"/v1/queues/{lots}")["waiting"]
+    if waiting != many:
+        sys.exit(f"{waiting} wait in the end, and not {many}")
     print(f"lag right after joins, s: {joins.lags}", file=sys.stderr)
     return runs
 

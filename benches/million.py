@@ -13,6 +13,7 @@ import figures
 MANY = 1_000_000
 RATE = 10_000
 ADMIT_SECONDS = 20
+LEAVE_SECONDS = 2
 # Commands that take longer are told, in milliseconds.
 SLOW = 1
 PATIENCE = 600
@@ -70,12 +71,18 @@ def measure(rush, binary, folder, demo, many):
     lots = crowd.queue_of(connection, operator)
     before, begun = crowd.used_memory(server.port), time.monotonic()
     server.watch()
-    crowd.crowd(rush, url, lots, users, folder, many)
+    tickets = crowd.crowd(rush, url, lots, users, folder, many)
     tell(f"joined with tokens that are seen for the first time: {many / (time.monotonic() - begun):,.0f} a second")
     tell(f"slowest command while joining: {server.slowest()}")
     journal = sum(memory(server, key) for key in server.ask("keys", "*:journal"))
     all_bytes = crowd.used_memory(server.port) - before
     tell(f"bytes of Redis a waiter: {(all_bytes - journal) / many:.0f}, and {journal / many:.0f} of the journal")
+
+    server.watch()
+    left = rush.load(url, "leave", "--queue", lots, "--tickets", tickets, seconds=LEAVE_SECONDS)
+    until("who left is gone", lambda: state(url, lots)["waiting"] == many - left["count"])
+    tell(f"{left['count']:,} left, {left['rate']:,.0f} a second (64 clients, p99 {left['p99']:.1f} ms); "
+         f"slowest command: {server.slowest()}")
 
     waiting = state(url, lots)["waiting"]
     begun = time.monotonic()

@@ -17,6 +17,7 @@ pub async fn once(client: &mut Client, since: Instant) -> io::Result<bool> {
         Flow::Bare => Kind::Bare,
         Flow::PostgresCharge => Kind::PostgresCharge,
         Flow::Poll => Kind::Poll,
+        Flow::Leave => Kind::Leave,
         Flow::Join => Kind::Join,
         Flow::Charge => Kind::Charge,
         Flow::Claim => Kind::Claim,

@@ -64,7 +64,9 @@ pub struct Targets {
 
 /// Reads and makes what the flow needs.
 pub async fn work(flow: Flow, of: &Targets, users: Option<&Path>, server: &Server) -> anyhow::Result<Work> {
-    let is_plain = matches!(flow, Flow::Livez | Flow::Bare | Flow::PostgresCharge | Flow::Poll);
+    let has_tickets = flow.has(Flow::Poll) || flow == Flow::Leave;
+    let is_plain =
+        flow != Flow::Mixed && has_tickets || matches!(flow, Flow::Livez | Flow::Bare | Flow::PostgresCharge);
     let mut work = Work {
         flow,
         run: run(),
@@ -85,7 +87,7 @@ pub async fn work(flow: Flow, of: &Targets, users: Option<&Path>, server: &Serve
     if !is_plain {
         work.users = Users::read(users.context("--users is needed")?)?;
     }
-    if flow.has(Flow::Poll) {
+    if has_tickets {
         ensure!(!work.queue.is_empty(), "tickets are of a --queue");
         work.tickets = Lines::read(of.tickets.as_deref().context("--tickets is needed")?)?;
         ensure!(work.tickets.len() > 0, "there are no tickets");

@@ -25,6 +25,13 @@ pub fn single(to: &mut Connection, work: &Work, kind: Kind, turn: u64) -> bool {
         }
         Kind::Join => join(to, &work.join_queue, work.users.in_turn(turn).token),
         Kind::Poll => poll(to, &work.queue, work.tickets.in_turn(turn)),
+        Kind::Leave => {
+            if turn >= work.tickets.len() as u64 {
+                return false;
+            }
+            let path = ["/v1/queues/", &work.queue, "/tickets/me"];
+            to.begin("DELETE", &path).header("Queue-Token", &[work.tickets.in_turn(turn)]).empty();
+        }
         Kind::Charge => {
             let user = work.users.in_turn(turn);
             to.begin("POST", &["/v1/users/", user.id, "/points/charge"]);

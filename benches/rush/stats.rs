@@ -18,6 +18,7 @@ pub enum Kind {
     PostgresCharge,
     Join,
     Poll,
+    Leave,
     PollAgain,
     Browse,
     Hold,
@@ -30,12 +31,13 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of their declaration.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Livez,
         Kind::Bare,
         Kind::PostgresCharge,
         Kind::Join,
         Kind::Poll,
+        Kind::Leave,
         Kind::PollAgain,
         Kind::Browse,
         Kind::Hold,
@@ -54,6 +56,7 @@ impl Kind {
             Kind::PostgresCharge => "postgres-charge",
             Kind::Join => "join",
             Kind::Poll => "poll",
+            Kind::Leave => "leave",
             Kind::PollAgain => "poll-again",
             Kind::Browse => "browse",
             Kind::Hold => "hold",

@@ -18,6 +18,8 @@ pub enum Flow {
     PostgresCharge,
     /// A place in a queue that many wait in, by the tickets of a file.
     Poll,
+    /// The same, each of the file once: its place is given up.
+    Leave,
     /// Another user joins a queue.
     Join,
     /// Points, with a key of its own.
@@ -36,7 +38,8 @@ impl Flow {
     /// Whether this flow is the other, or has it among others.
     pub fn has(self, other: Flow) -> bool {
         let is_mixed = self == Flow::Mixed;
-        self == other || is_mixed && !matches!(other, Flow::Livez | Flow::Bare | Flow::PostgresCharge)
+        let never = matches!(other, Flow::Livez | Flow::Bare | Flow::PostgresCharge | Flow::Leave);
+        self == other || is_mixed && !never
     }
 }
 
