@@ -165,7 +165,7 @@ async fn copy(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
         let (receipt, step) = (&entry.receipt, format!("{}\t{}", entry.op.op, entry.op.step));
         let place = format!("{}\t{}\t{}", receipt.shard.0, receipt.epoch, receipt.seq);
         operations.push_str(&format!("{step}\t{}\t{place}\t{}\n", fields.join("\t"), entry.at()));
-        let facts = entry.facts.as_str().replace('\\', "\\\\");
+        let facts = entry.facts.as_str().replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t");
         kept.push_str(&format!(
             "{place}\t{step}\t{}\t{}\t{}\t{facts}\t{}\t{}\n",
             entry.origin.uuid(),
