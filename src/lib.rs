@@ -202,7 +202,7 @@
 //! | [`app`], `router`, [`config`] | an instance; every URL; settings |
 //! | [`error`], [`ids`], [`clock`], `metrics` | the table of codes; newtypes; time; what Prometheus sees |
 //! | [`cli`] | one file a command |
-//! | `http` | extractors, layers, problems, the table that routes and OpenAPI are made from |
+//! | `http` | extractors, the edge, problems, the table that routes and OpenAPI are made from |
 //! | `redis` | the only place that names the Redis client: servers, keys, scripts |
 //! | `journal` | the one way to write: entry, writer, ack, cursor, lease, keeper, rebuild, adopt, verify |
 //! | `schedule` | ticks (100 ms) and calendar jobs |

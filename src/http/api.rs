@@ -1,8 +1,6 @@
 //! The table of routes: what a URL does, who may, what it takes, answers and refuses. The router and the
 //! OpenAPI document are both made from it, so neither can say what the other does not.
 
-use std::sync::Arc;
-
 use axum::handler::Handler;
 use axum::middleware;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -11,7 +9,6 @@ use utoipa::ToSchema;
 
 pub use super::access::Who;
 use super::guard::{Guard, guard};
-use super::layers::{RouteMeter, measure};
 use super::limits::Class;
 use crate::app::AppState;
 use crate::error::Code;
@@ -300,14 +297,13 @@ impl Api {
         self
     }
 
-    /// The router of all rows, each with its guard and its meter.
+    /// The router of all rows, each with its guard.
     pub fn router(&self, app: &AppState) -> axum::Router<AppState> {
         self.routes.iter().fold(axum::Router::new(), |router, route| {
-            let guarding = Guard::new(app.clone(), route.who, route.class);
-            let meter: Arc<RouteMeter> = RouteMeter::new(route.path);
+            let guarding = Guard::new(app.clone(), route.path, route.who, route.class);
             // A method that the path does not have is told before who may.
             let guarded = route.handler.clone().route_layer(middleware::from_fn_with_state(guarding, guard));
-            router.route(route.path, guarded.layer(middleware::from_fn_with_state(meter, measure)))
+            router.route(route.path, guarded)
         })
     }
 }

@@ -1,9 +1,8 @@
 //! JSON bodies: 415, 413 or 400 with the fields that were wrong.
 
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, Request};
 use axum::http::header;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use garde::Validate;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
@@ -13,6 +12,7 @@ use super::object;
 use super::plain::Plain;
 use super::upload::{DISCARD_TIMES, Upload};
 use crate::app::AppState;
+use crate::config::Limited;
 use crate::error::{Code, Error, FieldError};
 
 /// A body that was read, parsed and found in range.
@@ -66,7 +66,7 @@ fn is_json(request: &Request) -> bool {
 }
 
 /// The body was read by [`whole`] already.
-async fn read(request: Request, bytes_max: usize) -> Result<bytes::Bytes, Error> {
+async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
     match request.extensions().get::<Unread>() {
         Some(Unread::TooLarge) => return Err(Error::refused(Code::BodyTooLarge)),
         Some(Unread::CutOff) => return Err(Error::because(Code::InvalidRequest, "The body was cut off.")),
@@ -82,54 +82,58 @@ enum Unread {
     CutOff,
 }
 
-/// Around all routes: reads the body before anything is refused. An answer that comes earlier, to a client
-/// that still sends, would be lost with its connection.
-pub async fn whole(State(app): State<AppState>, request: Request, next: Next) -> Response {
+/// Before all routes: reads the body. An answer that came earlier, to a client that still sends, would be
+/// lost with its connection. A body that its handler reads as it comes is put aside.
+pub async fn whole(request: Request, limits: &Limited) -> Result<(Request, Option<Upload>), Error> {
     let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
-    if asked > app.config.limits.uri_bytes_max {
-        return Error::because(Code::InvalidRequest, "The path with its query is too long.").into_response();
+    if asked > limits.uri_bytes_max {
+        return Err(Error::because(Code::InvalidRequest, "The path with its query is too long."));
     }
-    let bytes_max = app.config.limits.body_bytes_max;
     if Upload::is_one(&request) {
         let (mut parts, body) = request.into_parts();
         let upload = Upload::new(&parts.headers, body);
         parts.extensions.insert(upload.clone());
-        let answer = next.run(Request::from_parts(parts, axum::body::Body::empty())).await;
-        upload.drain(bytes_max, app.config.limits.body_timeout).await;
-        return answer;
+        return Ok((Request::from_parts(parts, axum::body::Body::empty()), Some(upload)));
     }
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return Ok((request, None));
     }
     let (mut parts, body) = request.into_parts();
-    let body = match tokio::time::timeout(app.config.limits.body_timeout, collect(body, bytes_max)).await {
-        Ok(Ok(bytes)) => bytes.into(),
-        unread => {
-            parts
-                .extensions
-                .insert(unread.map_or(Unread::CutOff, |ended| ended.err().unwrap_or(Unread::CutOff)));
+    let read = tokio::time::timeout(limits.body_timeout, collect(body, limits.body_bytes_max)).await;
+    let body = match read.unwrap_or(Err(Unread::CutOff)) {
+        Ok(bytes) => bytes.into(),
+        Err(unread) => {
+            parts.extensions.insert(unread);
             axum::body::Body::empty()
         }
     };
-    next.run(Request::from_parts(parts, body)).await
+    Ok((Request::from_parts(parts, body), None))
 }
 
-/// The body, or why not; beyond the limit it is read and dropped, for a while.
-async fn collect(mut body: axum::body::Body, bytes_max: usize) -> Result<Vec<u8>, Unread> {
-    let (mut bytes, mut dropped) = (Vec::new(), 0);
+/// The body, or why not; beyond the limit it is read and dropped, for a while. Most come in one piece, which
+/// is taken as it is.
+async fn collect(mut body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Unread> {
+    let (mut first, mut rest, mut dropped) = (Bytes::new(), Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame.map_err(|_| Unread::CutOff)?.into_data() else { continue };
-        if dropped > 0 || bytes.len() + frame.len() > bytes_max {
-            dropped += bytes.len() + frame.len();
-            bytes = Vec::new();
+        let read = first.len() + rest.len();
+        if dropped > 0 || read + frame.len() > bytes_max {
+            dropped += read + frame.len();
+            (first, rest) = (Bytes::new(), Vec::new());
+        } else if read == 0 {
+            first = frame;
         } else {
-            bytes.extend_from_slice(&frame);
+            rest.extend_from_slice(&frame);
         }
         if dropped > bytes_max * DISCARD_TIMES {
             break;
         }
     }
-    if dropped > 0 { Err(Unread::TooLarge) } else { Ok(bytes) }
+    match (dropped, rest.is_empty()) {
+        (0, true) => Ok(first),
+        (0, false) => Ok([&first[..], &rest].concat().into()),
+        _ => Err(Unread::TooLarge),
+    }
 }
 
 /// What cannot be read as it stands is read once more with its whole numbers written plainly; if that does

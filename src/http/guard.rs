@@ -2,10 +2,11 @@
 //!
 //! The order is the contract's: the route was found; then 429 for an address that asks too often, 401, 403,
 //! 429 for a user who does; the body, the key and the rest are the handler's. What was found out is handed to
-//! the handler with the request, so no handler reads a token by itself.
+//! the handler with the request, so no handler reads a token by itself. How long it took is measured here,
+//! too: another layer would cost allocations of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -17,6 +18,7 @@ use super::access::Who;
 use super::headers::QueueToken;
 use super::identity::Identity;
 use super::limits::{Class, Standing};
+use super::meter::RouteMeter;
 use super::path::PathId;
 use super::peer::Peer;
 use super::upload::Upload;
@@ -29,12 +31,13 @@ pub struct Guard {
     app: AppState,
     who: Who,
     class: Class,
+    meter: RouteMeter,
 }
 
 impl Guard {
     /// A guard for a route of this class, open to these.
-    pub fn new(app: AppState, who: Who, class: Class) -> Arc<Self> {
-        Arc::new(Self { app, who, class })
+    pub fn new(app: AppState, route: &'static str, who: Who, class: Class) -> Arc<Self> {
+        Arc::new(Self { app, who, class, meter: RouteMeter::new(route) })
     }
 
     async fn admit(&self, parts: &mut Parts, standing: &mut Standing) -> Result<(), Error> {
@@ -82,6 +85,13 @@ impl Guard {
 
 /// The layer.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let (method, started) = (request.method().clone(), Instant::now());
+    let response = guarded(&guard, request, next).await;
+    guard.meter.record(&method, response.status().as_u16(), started.elapsed());
+    response
+}
+
+async fn guarded(guard: &Guard, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut standing = Standing::default();
     // Whose body is read as it comes may take as long as that does.

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use uuid::Uuid;
 
-use super::layers::RequestId;
+use super::edge::RequestId;
 use super::path::PathId;
 use crate::accounts::model::Role;
 use crate::app::AppState;

@@ -1,14 +1,15 @@
-//! HTTP: extractors, layers, problems, the table of routes. Nothing here decides anything.
+//! HTTP: extractors, the edge, problems, the table of routes. Nothing here decides anything.
 
 pub mod access;
 pub mod answer;
 pub mod api;
 pub mod body;
+pub mod edge;
 pub mod guard;
 pub mod headers;
 pub mod identity;
-pub mod layers;
 pub mod limits;
+pub mod meter;
 pub mod name;
 pub mod object;
 pub mod openapi;

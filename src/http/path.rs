@@ -1,10 +1,9 @@
 //! Ids in paths. A malformed one is nothing's id, so it is 404 when its turn in the order of checks has come.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use crate::app::AppState;
@@ -18,9 +17,9 @@ impl<T: FromStr + Send> FromRequestParts<AppState> for PathId<T> {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
-        let found = Path::<HashMap<String, String>>::from_request_parts(parts, app).await;
-        let text = found.ok().and_then(|Path(all)| all.into_values().next());
-        Ok(Self(text.and_then(|text| text.parse().ok())))
+        let found = RawPathParams::from_request_parts(parts, app).await;
+        let only = found.as_ref().ok().and_then(|all| all.iter().next());
+        Ok(Self(only.and_then(|(_, text)| text.parse().ok())))
     }
 }
 
@@ -32,8 +31,9 @@ impl FromRequestParts<AppState> for PathText {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
-        let found = Path::<HashMap<String, String>>::from_request_parts(parts, app).await;
-        Ok(Self(found.ok().and_then(|Path(all)| all.into_values().next()).unwrap_or_default()))
+        let found = RawPathParams::from_request_parts(parts, app).await;
+        let only = found.as_ref().ok().and_then(|all| all.iter().next());
+        Ok(Self(only.map(|(_, text)| text.to_owned()).unwrap_or_default()))
     }
 }
 

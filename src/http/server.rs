@@ -14,8 +14,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower::Service;
 
+use super::edge::Edge;
 use super::peer::{self, Peer};
 use super::shares::Shares;
 use crate::config::Limited;
@@ -26,11 +26,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop`, then lets running requests finish for at most `drain`.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    routes: Router,
     limits: &Limited,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
+    let edge = Arc::new(Edge::new(routes, limits.clone()));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let callers = Arc::new(Shares::default());
@@ -62,12 +63,12 @@ pub async fn serve(
         if let Err(error) = set {
             tracing::debug!(%error, "setting a socket up");
         }
-        let service = router.clone();
+        let edge = edge.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut service = service.clone();
+            let edge = edge.clone();
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(Peer(address));
-            async move { Ok::<_, Infallible>(answer(service.call(request).await)) }
+            async move { Ok::<_, Infallible>(edge.answer(request).await) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
@@ -81,13 +82,5 @@ pub async fn serve(
     drop(listener);
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
-    }
-}
-
-/// A router cannot fail.
-fn answer<T>(result: Result<T, Infallible>) -> T {
-    match result {
-        Ok(answer) => answer,
-        Err(never) => match never {},
     }
 }

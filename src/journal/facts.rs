@@ -79,17 +79,18 @@ pub struct Text(pub String);
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            if character.is_control() || "%|,:".contains(character) {
-                let mut bytes = [0; 4];
-                for byte in character.encode_utf8(&mut bytes).bytes() {
-                    write!(f, "%{byte:02X}")?;
-                }
-            } else {
-                write!(f, "{character}")?;
+        let is_special = |character: char| character.is_control() || "%|,:".contains(character);
+        let mut rest = self.0.as_str();
+        // Most texts have none of these, and are written whole.
+        while let Some((at, special)) = rest.char_indices().find(|(_, character)| is_special(*character)) {
+            f.write_str(&rest[..at])?;
+            let after = at + special.len_utf8();
+            for byte in rest[at..after].bytes() {
+                write!(f, "%{byte:02X}")?;
             }
+            rest = &rest[after..];
         }
-        Ok(())
+        f.write_str(rest)
     }
 }
 
@@ -98,6 +99,9 @@ impl FromStr for Text {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const BAD: &str = "not percent-encoded text";
+        if !text.contains('%') {
+            return Ok(Self(text.to_owned()));
+        }
         let mut bytes = Vec::with_capacity(text.len());
         let mut rest = text.bytes();
         while let Some(byte) = rest.next() {

@@ -7,7 +7,6 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::get as plain_get;
 use serde_json::json;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::AppState;
 use crate::error::Code::*;
@@ -16,7 +15,7 @@ use crate::http::api::{Api, delete, get, post, put};
 use crate::http::guard::{Guard, guard};
 use crate::http::limits::Class;
 use crate::http::page::Page;
-use crate::http::{body, layers, problem};
+use crate::http::problem;
 use crate::operations::model::{HealthView, Readiness, SetHealth};
 use crate::{accounts, audit, concerts, menus, operations, orders, payments, queue, ranking, seats, wallet};
 
@@ -325,17 +324,15 @@ fn operations_api(api: Api) -> Api {
     )
 }
 
-/// The router with its layers.
+/// The router of all that there is.
 pub fn router(app: AppState) -> Router {
-    let counted = middleware::from_fn_with_state(Guard::new(app.clone(), Anyone, Class::Reads), guard);
+    let counted = Guard::new(app.clone(), "/docs/", Anyone, Class::Reads);
+    let counted = middleware::from_fn_with_state(counted, guard);
     api()
         .router(&app)
         .route("/docs/", plain_get(operations::routes::docs_index).route_layer(counted.clone()))
         .route("/docs/{*file}", plain_get(operations::routes::docs_file).route_layer(counted))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), body::whole))
-        .layer(middleware::from_fn(layers::request_id))
         .with_state(app)
 }

@@ -40,7 +40,6 @@ const TWICE: &[&str] = &[
     "sha2",
     "socket2",
     "syn",
-    "tower-http",
     "untrusted",
 ];
 
