@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Code;
 use crate::journal::event::Event;
-use crate::redis::script::{header, names};
+use crate::redis::compose::{header, key_names};
 
 /// Words that are no refusal of the contract: what scripts and their callers say to each other.
 const WORDS: &[&str] = &[
@@ -153,7 +153,7 @@ fn every_fact_stands_in_the_header_and_every_event_is_told_by_a_script() {
 fn every_key_that_a_command_touches_has_a_name() {
     for source in crate::scripts() {
         // A command that is chosen at run time comes from a list of keys.
-        let names: BTreeSet<String> = names(source.name, source.text, "KEYS").unwrap().into_iter().collect();
+        let names: BTreeSet<String> = key_names(source.name, source.text).unwrap().into_iter().collect();
         for call in source.text.split("redis.call('").skip(1) {
             let Some((command, rest)) = call.split_once('\'') else { continue };
             if command == "TIME" {

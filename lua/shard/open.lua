@@ -17,5 +17,6 @@ end
 now = string.format('%.0f', now)
 redis.call('XADD', journal, epoch .. '-0', 'op', op, 'st', '0', 'o', origin, 'k', kind, 'at', '0', 'f', '',
     'p', root, 'h', hash)
-redis.call('HSET', meta, 'seen', now, 'last', '0', 'committed', '0', 'head', hash, 'state', 'live')
+redis.call('HSET', meta, 'seen', now, 'last', '0', 'committed', '0', 'head', hash, 'turned_at', now,
+    'turned_seq', '0', 'state', 'live')
 return {'ok', now}

@@ -1,8 +1,8 @@
 //! The other way round: Postgres takes over what Redis knows, where it was restored from an older backup and
 //! an operator believes Redis (`onrush rebuild --accept-redis`).
 //!
-//! Redis knows how things stand: balances, seats, places, what was decided in the last day, what operations
-//! came to in the last quarter of an hour. It does not know history. So what follows from how things stand is
+//! Redis knows how things stand: balances, seats, places, what was decided in the last day, what happened in
+//! the last quarter of an hour. It does not know history. So what follows from how things stand is
 //! written, in one transaction over all fenced shards, and what a ledger lacks is booked as one row. Before
 //! the commit it is compared, as `onrush verify` does it: if a rebuild from these rows would not give what
 //! Redis has, nothing is changed and the differences are told.
@@ -28,6 +28,8 @@ use crate::{concerts, coupons, orders, payments, queue, ranking, rewards, seats,
 
 /// How long one key may take to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Entries of a journal that are read at a time.
+const ENTRIES_PAGE: usize = 5_000;
 
 /// What Redis keeps of one shard.
 pub struct Kept {
@@ -37,6 +39,8 @@ pub struct Kept {
     pub now_ms: i64,
     /// The last entry's number.
     pub last: u64,
+    /// What happened lately, as far as the journal goes back.
+    lately: Vec<Entry>,
     contents: BTreeMap<String, Raw>,
 }
 
@@ -77,7 +81,7 @@ impl Kept {
         found.map(|((id, rest), fields)| (id, rest, fields)).collect()
     }
 
-    /// A record of what an operation came to: `epoch|seq|hash|at|fingerprint|facts`.
+    /// A record of what an operation came to that is kept for long: `epoch|seq|hash|at|fingerprint|facts`.
     pub fn entry(&self, op: OpStep, record: &str) -> Result<Entry, Error> {
         let fields: Vec<&str> = record.splitn(6, '|').collect();
         let [epoch, seq, hash, at, _, facts] = fields[..] else { return Err(bad(record)) };
@@ -193,22 +197,35 @@ async fn read(journal: &Journal, deployment: Uuid, shard: Shard) -> Result<Kept,
     if !same || after.state != "fenced" || journal.redis.identity(&space.meta()).await? != server {
         return Err(Error::unavailable(format_args!("redis did not stand still in shard {shard}")));
     }
-    Ok(Kept { space, now_ms: standing.now_ms, last: standing.last, contents })
+    Ok(Kept {
+        now_ms: standing.now_ms,
+        last: standing.last,
+        lately: lately(journal, &space).await?,
+        contents,
+        space,
+    })
 }
 
-/// What operations came to lately, so that their keys are known: those that the backup lacks.
-async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<Vec<Entry>, Error> {
+/// The entries that a shard's journal still has.
+async fn lately(journal: &Journal, space: &Space) -> Result<Vec<Entry>, Error> {
+    let (key, mut after) = (store::journal(space).into_string(), format!("{}-0", space.epoch));
     let mut lately = Vec::new();
-    for (name, record) in kept.hash::<String, String>(&store::ops(&kept.space))? {
-        let (op, step) = name.split_once('.').ok_or_else(|| bad(&name))?;
-        lately.push(kept.entry(OpStep { op: parse(op)?, step: parse(step)? }, &record)?);
+    loop {
+        let page = journal.redis.stream_after(&key, &after, ENTRIES_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(lately) };
+        after.clone_from(&last.id);
+        for raw in &page {
+            lately.push(Entry::read(space.shard, raw).map_err(Error::internal)?);
+        }
     }
-    let ops: Vec<OpStep> = lately.iter().map(|entry| entry.op).collect();
+}
+
+/// What operations came to lately, so that their keys are known: those that the backup lacks, in their order.
+async fn adopt_operations(pg: &mut PgConnection, kept: &Kept) -> Result<Vec<Entry>, Error> {
+    let ops: Vec<OpStep> = kept.lately.iter().map(|entry| entry.op).collect();
     let known = recall::receipts(&mut *pg, &ops).await?;
-    let new = lately.into_iter().zip(known).filter(|(_, known)| known.is_none());
-    let mut new: Vec<Entry> = new.map(|(entry, _)| entry).collect();
-    // Records stand by operation; what is made of them follows history.
-    new.sort_by_key(|entry| (entry.receipt.epoch, entry.receipt.seq));
+    let new = kept.lately.iter().zip(known).filter(|(_, known)| known.is_none());
+    let new: Vec<Entry> = new.map(|(entry, _)| entry.clone()).collect();
     let borrowed: Vec<&Entry> = new.iter().collect();
     entries::insert(pg, &borrowed).await?;
     Ok(new)

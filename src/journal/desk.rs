@@ -1,73 +1,138 @@
-//! Calls of scripts that journal, many in a run: what is called while a run is under way goes in with the
+//! Calls of scripts that journal, many in a run: what is called while runs are under way goes in with the
 //! next. A run costs Redis and the connection much the same for one call as for many; each call in it decides
 //! for itself, in order, as if it had come alone.
+//!
+//! One desk for all shards, so that their runs leave together: a Redis that is woken for each of sixteen runs
+//! takes twice the time for them, with caches that hold what others did meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::Batcher;
-use crate::redis::script::RUN_ARGS;
-use crate::redis::{Call, Redis, RedisError, Reply, Shard};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ids::InstanceId;
+use crate::redis::{Args, Key, Redis, RedisError, Reply, Run, Source};
 
 /// Calls of one run, which takes less than about two milliseconds.
 const CALLS_MAX: usize = 64;
-/// How long a call may take; Redis has a shorter limit of its own.
+/// Calls that leave together.
+const TOGETHER_MAX: usize = 1_024;
+/// Calls that may wait; beyond them `call` waits for room.
+const WAITING_MAX: usize = 10_000;
+/// How long a call may wait for room. From then on it is answered soon: what waits leaves every
+/// [`NEXT_AFTER`], and Redis has a limit of its own.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs that take longer do not hold up the next.
 pub const NEXT_AFTER: Duration = Duration::from_millis(20);
 
-impl Call {
-    /// Whether both can be made in one run: by the same script, about the same keys, at one time.
-    fn goes_with(&self, other: &Call) -> bool {
-        self.source.name == other.source.name
-            && self.args[..RUN_ARGS] == other.args[..RUN_ARGS]
-            && self.keys == other.keys
+/// What the calls of a run have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Once {
+    /// In which epoch its keys are named.
+    pub epoch: u64,
+    /// The time that a test says it is.
+    pub clock: String,
+    /// Who calls.
+    pub origin: InstanceId,
+    /// How far behind Postgres may be, in milliseconds, or they are refused as busy.
+    pub gate_ms: Option<u128>,
+}
+
+/// A call of a script that journals.
+#[derive(Debug)]
+pub struct Write {
+    /// Which script.
+    pub source: &'static Source,
+    /// Its keys.
+    pub keys: Vec<Key>,
+    /// What it may have in common with others.
+    pub once: Once,
+    /// When its operation was looked up, in milliseconds.
+    pub asked_ms: i64,
+    /// What it says for itself, packed.
+    pub call: Bytes,
+}
+
+impl Write {
+    fn goes_with(&self, other: &Write) -> bool {
+        std::ptr::eq(self.source, other.source) && self.once == other.once && self.keys == other.keys
     }
 }
 
-/// A queue of calls for each shard, so that none waits for another.
-pub struct Desk(Vec<Batcher<Call, Result<Reply, RedisError>>>);
+type Answer = oneshot::Sender<Result<Reply, RedisError>>;
+
+/// Where calls are handed in.
+pub struct Desk(mpsc::Sender<(Write, Answer)>);
 
 impl Desk {
-    /// Starts its tasks, which end with it.
-    pub fn open(redis: &Arc<Redis>, shards: impl Iterator<Item = Shard>) -> Self {
-        let of_shard = |_| {
-            let redis = redis.clone();
-            Batcher::spawn_overlapping(CALLS_MAX, PATIENCE, NEXT_AFTER, move |calls: Vec<Call>| {
-                let redis = redis.clone();
-                async move { Ok(run_all(&redis, calls).await) }
-            })
-        };
-        Self(shards.map(of_shard).collect())
+    /// Starts its task, which ends with it.
+    pub fn open(redis: &Arc<Redis>) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(serve(redis.clone(), receiver));
+        Self(sender)
     }
 
     /// Makes a call.
-    pub async fn call(&self, shard: Shard, call: Call) -> Result<Reply, RedisError> {
-        let asked = self.0[usize::from(shard.0)].ask(call).await;
-        asked.unwrap_or_else(|error| Err(RedisError::Unknown(error.to_string())))
+    pub async fn call(&self, write: Write) -> Result<Reply, RedisError> {
+        let (answer, answered) = oneshot::channel();
+        if let Err(mpsc::error::TrySendError::Full(waits)) = self.0.try_send((write, answer)) {
+            let room = self.0.send_timeout(waits, PATIENCE).await;
+            room.map_err(|_| RedisError::Away("too many calls wait".into()))?;
+        }
+        answered.await.unwrap_or_else(|_| Err(RedisError::Unknown("nobody answers any more".into())))
     }
 }
 
-/// Runs that have nothing in common go out together.
-async fn run_all(redis: &Redis, calls: Vec<Call>) -> Vec<Result<Reply, RedisError>> {
-    let mut answers: Vec<Result<Reply, RedisError>> =
-        calls.iter().map(|_| Err(RedisError::Broken("a call was left out".into()))).collect();
-    let mut runs: Vec<(Call, Vec<usize>)> = Vec::new();
-    for (at, call) in calls.into_iter().enumerate() {
-        match runs.iter_mut().find(|(first, _)| first.goes_with(&call)) {
-            Some((first, places)) => {
-                first.args.extend(call.args.into_iter().skip(RUN_ARGS));
-                places.push(at);
+async fn serve(redis: Arc<Redis>, mut receiver: mpsc::Receiver<(Write, Answer)>) {
+    let mut waiting = Vec::with_capacity(TOGETHER_MAX);
+    while receiver.recv_many(&mut waiting, TOGETHER_MAX).await > 0 {
+        // Who called may have given up while others were under way.
+        let calls = waiting.drain(..).filter(|(_, answer)| !answer.is_closed());
+        let runs = sorted(calls).into_iter().map(|run| make(redis.clone(), run));
+        let running = tokio::spawn(futures::future::join_all(runs.collect::<Vec<_>>()));
+        drop(tokio::time::timeout(NEXT_AFTER, running).await);
+    }
+}
+
+/// Calls of one run, and who waits for each.
+struct Together {
+    first: Write,
+    calls: Vec<Bytes>,
+    answers: Vec<Answer>,
+}
+
+fn sorted(calls: impl Iterator<Item = (Write, Answer)>) -> Vec<Together> {
+    let mut runs: Vec<Together> = Vec::new();
+    for (mut write, answer) in calls {
+        let call = std::mem::take(&mut write.call);
+        let fits = |run: &&mut Together| run.calls.len() < CALLS_MAX && run.first.goes_with(&write);
+        match runs.iter_mut().find(fits) {
+            Some(run) => {
+                // The oldest look-up speaks for all.
+                run.first.asked_ms = run.first.asked_ms.min(write.asked_ms);
+                run.calls.push(call);
+                run.answers.push(answer);
             }
-            None => runs.push((call, vec![at])),
+            None => runs.push(Together { first: write, calls: vec![call], answers: vec![answer] }),
         }
     }
-    let runs = runs.into_iter().map(async |(run, places)| (redis.call_many(run, places.len()).await, places));
-    for (ended, places) in futures::future::join_all(runs).await {
-        match ended {
-            Ok(replies) => places.into_iter().zip(replies).for_each(|(at, reply)| answers[at] = Ok(reply)),
-            Err(error) => places.into_iter().for_each(|at| answers[at] = Err(error.clone())),
+    runs
+}
+
+/// Whoever does not wait any more is not answered.
+async fn make(redis: Arc<Redis>, run: Together) {
+    let Together { first: Write { source, keys, once, asked_ms, .. }, calls, answers } = run;
+    let mut said = Args::default();
+    said.push(once.epoch);
+    said.push(once.clock);
+    said.push(once.origin);
+    said.push(once.gate_ms.map(|gate| gate.to_string()).unwrap_or_default());
+    said.push(asked_ms);
+    match redis.call_many(Run { source, keys, once: said, calls }).await {
+        Ok(replies) => {
+            answers.into_iter().zip(replies).for_each(|(answer, reply)| drop(answer.send(Ok(reply))))
         }
+        Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
     }
-    answers
 }

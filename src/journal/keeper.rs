@@ -24,10 +24,6 @@ const NOT_LIVE_MAX: Duration = Duration::from_secs(10);
 const DRAIN_MAX: Duration = Duration::from_millis(300);
 /// Records of operations are kept so long, and until they are durable.
 const RECORDS_KEEP_MS: i64 = 900_000;
-/// Records dropped in one call.
-const FORGET_MAX: u32 = 500;
-/// Calls for them in one look.
-const FORGET_CALLS_MAX: u32 = 20;
 /// A rebuild that failed is tried again after this.
 const REBUILD_AGAIN: Duration = Duration::from_secs(1);
 /// Redis' and Postgres' clocks may differ by so much when a jump is judged.
@@ -136,16 +132,10 @@ impl Keeper {
             self.forgot = Instant::now();
             let forget = |space: &crate::redis::Space| store::Forget {
                 ops: store::ops(space),
-                order: store::order(space),
+                past: store::past(space),
                 keep_ms: RECORDS_KEEP_MS,
-                limit: FORGET_MAX,
             };
-            for _ in 0..FORGET_CALLS_MAX {
-                let forgotten: u32 = self.journal.ask(self.shard, forget).await?.parse(0)?;
-                if forgotten < FORGET_MAX {
-                    break;
-                }
-            }
+            self.journal.ask(self.shard, forget).await?;
         }
         Ok(true)
     }

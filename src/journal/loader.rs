@@ -9,7 +9,7 @@ use super::rebuild::{CHUNK_TIMEOUT, expect_ok};
 use super::store;
 use crate::error::Error;
 use crate::metrics;
-use crate::redis::{Argument, Call, Key, Redis, Space};
+use crate::redis::{Args, Call, Key, Redis, Space};
 
 /// Items that go into one chunk.
 const CHUNK_ITEMS: usize = 800;
@@ -187,16 +187,19 @@ impl Loader {
         if chunk.is_multiple_of(PROGRESS_CHUNKS) {
             tracing::info!(shard = %self.space.shard, items, "a rebuild has loaded so far");
         }
-        let mut keys = vec![self.space.meta()];
-        let mut args = vec![self.space.epoch.sent(), chunk.sent()];
+        let (mut keys, mut args) = (vec![self.space.meta()], Args::default());
+        args.push(self.space.epoch);
+        args.push(*chunk);
         for command in commands.drain(..) {
             let known = keys.iter().skip(1).position(|key| *key == command.key);
             let index = known.unwrap_or_else(|| {
                 keys.push(command.key.clone());
                 keys.len() - 2
             });
-            args.extend([command.name.sent(), (index + 1).sent(), command.args.len().sent()]);
-            args.extend(command.args.into_iter().map(Argument::sent));
+            args.push(command.name);
+            args.push(index + 1);
+            args.push(command.args.len());
+            command.args.iter().for_each(|arg| args.push(arg));
         }
         for attempt in 1..=CHUNK_TRIES {
             match redis

@@ -7,9 +7,9 @@
 //! - Postgres is a prefix of each shard's history; its cursor moves by compare-and-set.
 //! - Nobody is told yes before his very entry is committed.
 //!
-//! Keys of a shard, all bounded: `meta` (which epoch lives), `journal` (about ten minutes), `ops` and `order`
-//! (what operations came to, fifteen minutes and until durable), `marks` (how far Postgres was, a line a
-//! minute).
+//! Keys of a shard, all bounded: `meta` (which epoch lives), `journal` (a quarter of an hour), `ops` and
+//! `past` (what operations came to, for a quarter of an hour at least and until durable: once in so long,
+//! `ops` becomes `past`, and what was in that is dropped), `marks` (how far Postgres was, a line a minute).
 
 pub mod ack;
 pub mod adopt;
@@ -53,10 +53,10 @@ use crate::clock::Clock;
 use crate::coupons::codes::Codes;
 use crate::error::{Code, Error};
 use crate::ids::InstanceId;
-use crate::redis::{Argument, Call, Redis, RedisError, Reply, Script, Shard, Space};
+use crate::redis::{Args, Call, Redis, RedisError, Reply, Script, Shard, Space};
 use crate::sabotage::Defence;
 use ack::{Acks, Pending};
-use desk::Desk;
+use desk::{Desk, Once, Write};
 use request::{Turn, Turns};
 use table::recall::{self, KeyScope, Recalled};
 
@@ -112,7 +112,7 @@ impl Journal {
     ) -> Arc<Self> {
         let recall = recall::batched(look_ups, limits.ack_timeout);
         Arc::new(Self {
-            desk: Desk::open(&redis, shards.all()),
+            desk: Desk::open(&redis),
             redis,
             shards,
             acks: Arc::default(),
@@ -154,11 +154,10 @@ impl Journal {
     pub async fn ask<S: Script>(&self, shard: Shard, build: impl Fn(&Space) -> S) -> Result<Reply, Error> {
         for _ in 0..2 {
             let space = self.shards.live(shard).await?;
-            let (own_keys, own_args) = build(&space).parts();
-            let mut keys = vec![space.meta()];
-            keys.extend(own_keys);
-            let mut args = vec![space.epoch.sent(), self.clock.argument().sent()];
-            args.extend(own_args);
+            let (mut keys, mut args) = (vec![space.meta()], Args::default());
+            args.push(space.epoch);
+            args.push(self.clock.argument());
+            keys.extend(build(&space).tell(&mut args));
             let reply = self.redis.call_quick(Call { source: S::SOURCE, keys, args }).await?;
             if !self.is_stale(&reply, shard).await? {
                 return Ok(reply);
@@ -308,13 +307,21 @@ impl Journal {
         build: impl Fn(&Space) -> S,
     ) -> Result<Called, Error> {
         let space = &looked.space;
-        let (own_keys, own_args) = build(space).parts();
-        let mut keys = store::journal_keys(space);
-        keys.extend(own_keys);
-        let mut args = self.journal_args(looked, step);
-        args.extend(own_args);
+        let (mut keys, mut args) = (store::journal_keys(space), Args::default());
+        args.push(step.op.op);
+        args.push(step.op.step);
+        args.push(&step.fingerprint);
+        args.push(&step.lines);
+        keys.extend(build(space).tell(&mut args));
+        let write = Write {
+            source: S::SOURCE,
+            keys,
+            once: self.said_once(space, step.gate),
+            asked_ms: looked.at_ms,
+            call: args.packed(),
+        };
         let pending = durable.then(|| self.acks.expect(step.op));
-        let reply = match self.desk.call(space.shard, Call { source: S::SOURCE, keys, args }).await {
+        let reply = match self.desk.call(write).await {
             Ok(reply) => reply,
             Err(error @ (RedisError::Away(_) | RedisError::Refused(_))) => return Err(error.into()),
             Err(error) => return self.unanswered(step, pending, error.to_string()).await,
@@ -374,22 +381,17 @@ impl Journal {
         }
     }
 
-    fn journal_args(&self, looked: &Looked, step: &Step) -> Vec<Vec<u8>> {
-        let gate = match step.gate {
-            Gate::Durable => self.limits.busy_after.as_millis().sent(),
-            Gate::Join => self.limits.join_busy_after.as_millis().sent(),
-            Gate::Exempt => Vec::new(),
+    fn said_once(&self, space: &Space, gate: Gate) -> Once {
+        let gate = match gate {
+            Gate::Durable => Some(self.limits.busy_after),
+            Gate::Join => Some(self.limits.join_busy_after),
+            Gate::Exempt => None,
         };
-        vec![
-            looked.space.epoch.sent(),
-            self.clock.argument().sent(),
-            step.op.op.sent(),
-            step.op.step.sent(),
-            self.me.sent(),
-            gate,
-            looked.at_ms.sent(),
-            step.fingerprint.as_str().sent(),
-            step.lines.as_str().sent(),
-        ]
+        Once {
+            epoch: space.epoch,
+            clock: self.clock.argument(),
+            origin: self.me,
+            gate_ms: gate.map(|gate| gate.as_millis()),
+        }
     }
 }

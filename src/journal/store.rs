@@ -10,14 +10,14 @@ pub fn journal(space: &Space) -> Key {
     space.key("journal", &[])
 }
 
-/// What operations came to.
+/// What operations came to lately.
 pub fn ops(space: &Space) -> Key {
     space.key("ops", &[])
 }
 
-/// Operations by age.
-pub fn order(space: &Space) -> Key {
-    space.key("order", &[])
+/// What those before came to.
+pub fn past(space: &Space) -> Key {
+    space.key("past", &[])
 }
 
 /// How far Postgres was, a line a minute.
@@ -27,7 +27,7 @@ pub fn marks(space: &Space) -> Key {
 
 /// KEYS of `lib/shard` and `lib/journal`.
 pub fn journal_keys(space: &Space) -> Vec<Key> {
-    vec![space.meta(), journal(space), ops(space), order(space)]
+    vec![space.meta(), journal(space), ops(space), past(space)]
 }
 
 script! {
@@ -59,7 +59,7 @@ script! {
     }
 
     /// Drops old records of operations.
-    Forget = "shard/forget" { keys { ops, order } args { keep_ms: i64, limit: u32 } }
+    Forget = "shard/forget" { keys { ops, past } args { keep_ms: i64 } }
 }
 
 /// One chunk of a rebuild; its keys and commands vary, so it is not declared by the macro.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::redis::Shard;
 
 /// How much of the journal stays in Redis behind the cursor, for a Postgres that went back a little.
-const KEEP_MS: i64 = 600_000;
+const KEEP_MS: i64 = 900_000;
 /// A busy writer tells its shards so often, and at once after a commit that took longer: what was told late
 /// counts as lag.
 const TELL_EVERY: Duration = Duration::from_millis(100);

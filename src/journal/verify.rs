@@ -15,7 +15,7 @@ use super::loader::{Content, Contents, Loader};
 use super::table::cursor;
 use super::{Journal, rebuild, store};
 use crate::error::Error;
-use crate::redis::{Argument, Call, Key, Reply, Shard, Space};
+use crate::redis::{Args, Call, Key, Reply, Shard, Space};
 
 /// Times that a shard which moves on is tried.
 const TRIES: usize = 60;
@@ -134,7 +134,9 @@ pub struct Raw {
 async fn snapshot(journal: &Journal, space: &Space, names: Vec<String>) -> Result<Option<Found>, Error> {
     let mut keys = vec![space.meta()];
     keys.extend(names.iter().map(|name| Key::known(name.clone())));
-    let args = vec![space.epoch.sent(), journal.clock.argument().sent()];
+    let mut args = Args::default();
+    args.push(space.epoch);
+    args.push(journal.clock.argument());
     let reply: Reply =
         journal.redis.call(Call { source: &store::SNAPSHOT, keys, args }, SNAPSHOT_TIMEOUT).await?;
     if reply.word() != "done" {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use fred::clients::Client;
 use fred::types::{ClusterHash, CustomCommand, Value};
 
 use super::connection::Redis;
 use super::server::{COMMAND_TIMEOUT, send};
-use super::{Key, RedisError, Reply, Script, Source, keys};
+use super::{Args, Key, RedisError, Reply, Script, Source, keys};
 
 /// Tries of a script whose slot is half-moved.
 const TRYAGAIN_MAX: u32 = 5;
@@ -21,20 +21,34 @@ pub struct Call {
     /// Its keys.
     pub keys: Vec<Key>,
     /// Its arguments.
-    pub args: Vec<Vec<u8>>,
+    pub args: Args,
+}
+
+/// Many calls of a script that journals, which Redis runs one after the other.
+#[derive(Debug)]
+pub struct Run {
+    /// Which script.
+    pub source: &'static Source,
+    /// The keys of each call.
+    pub keys: Vec<Key>,
+    /// What is said once for all.
+    pub once: Args,
+    /// What each says, packed.
+    pub calls: Vec<Bytes>,
 }
 
 impl Redis {
     /// Calls a script whose KEYS and ARGV are all its own.
     pub async fn run<S: Script>(&self, script: S, timeout: Duration) -> Result<Reply, RedisError> {
-        let (keys, args) = script.parts();
+        let mut args = Args::default();
+        let keys = script.tell(&mut args);
         self.call(Call { source: S::SOURCE, keys, args }, timeout).await
     }
 
     /// Calls a script.
     pub async fn call(&self, call: Call, timeout: Duration) -> Result<Reply, RedisError> {
         let started = Instant::now();
-        let answer = self.eval(&call, timeout).await;
+        let answer = self.eval(call.source, &call.keys, &call.args, Vec::new(), timeout).await;
         self.measure(call.source, started, answer.as_ref().map(std::slice::from_ref));
         answer
     }
@@ -44,13 +58,13 @@ impl Redis {
         self.call(call, COMMAND_TIMEOUT).await
     }
 
-    /// Many calls of one script in one run: its arguments are what is said once, then what each of the
-    /// `calls` says. An answer for each.
-    pub async fn call_many(&self, run: Call, calls: usize) -> Result<Vec<Reply>, RedisError> {
+    /// Makes many calls. An answer for each.
+    pub async fn call_many(&self, run: Run) -> Result<Vec<Reply>, RedisError> {
         let started = Instant::now();
-        let name = run.source.name;
-        let answers = self.eval(&run, COMMAND_TIMEOUT).await.and_then(|reply| match reply.word() {
-            "many" => reply.answers(0),
+        let (name, calls) = (run.source.name, run.calls.len());
+        let answer = self.eval(run.source, &run.keys, &run.once, run.calls, COMMAND_TIMEOUT).await;
+        let answers = answer.and_then(|reply| match reply.word() {
+            "many" => reply.answers_packed(),
             // What is said before any call speaks for all.
             _ => Ok(vec![reply; calls]),
         });
@@ -73,8 +87,14 @@ impl Redis {
         }
     }
 
-    async fn eval(&self, call: &Call, timeout: Duration) -> Result<Reply, RedisError> {
-        let Call { source, keys, args } = call;
+    async fn eval(
+        &self,
+        source: &Source,
+        keys: &[Key],
+        args: &Args,
+        packed: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<Reply, RedisError> {
         let script = self.scripts.get(source.name);
         let script =
             script.ok_or_else(|| RedisError::Broken(format!("script {} is not loaded", source.name)))?;
@@ -90,12 +110,11 @@ impl Redis {
         if !self.trusts_any && keys.iter().any(|key| ![0, line.server].contains(&key.server())) {
             return Err(RedisError::Away("another redis answers now".into()));
         }
-        let mut values = Vec::with_capacity(2 + keys.len() + args.len());
+        let mut values = Vec::with_capacity(2 + keys.len() + args.count() + packed.len());
         values.push(Value::from(script.sha.as_str()));
         values.push(Value::from(keys.len() as i64));
-        values.extend(shared(
-            keys.iter().map(|key| key.as_str().as_bytes()).chain(args.iter().map(Vec::as_slice)),
-        ));
+        values.extend(shared(keys.iter().map(|key| key.as_str().as_bytes()).chain(args.iter())));
+        values.extend(packed.into_iter().map(Value::Bytes));
         for attempt in 0..TRYAGAIN_MAX {
             match eval(&line.client, "EVALSHA", values.clone(), timeout).await {
                 // The whole text runs and stays loaded, on whichever node it was sent to.

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 use super::cluster::Cluster;
 use super::line::Lines;
 use super::server::{self, COMMAND_TIMEOUT, ServerIdentity, away, builder, send};
-use super::streams::{self, Streams};
+use super::streams::{self, StreamEntry, Streams};
 use super::{Key, RedisError, Scripts};
 use crate::metrics::ScriptMeter;
 
@@ -199,6 +199,17 @@ impl Redis {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Entries of a stream after an id, up to so many; none at the end.
+    pub async fn stream_after(
+        &self,
+        key: &str,
+        after: &str,
+        count: usize,
+    ) -> Result<Vec<StreamEntry>, RedisError> {
+        let found = self.look_at_stream(&(key.to_owned(), after.to_owned()), count).await?;
+        Ok(found.into_iter().flat_map(|(_, entries)| entries).collect())
     }
 
     async fn look_at_stream(&self, cursor: &(String, String), count: usize) -> Result<Streams, RedisError> {

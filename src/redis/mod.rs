@@ -5,8 +5,10 @@
 //! write script carries its operation); a command reaches the run of the server that its keys were named for,
 //! or nobody; a script that Redis does not know is sent whole, once.
 
+mod args;
 mod call;
 mod cluster;
+pub mod compose;
 mod connection;
 pub mod keys;
 mod line;
@@ -17,14 +19,15 @@ mod server;
 mod streams;
 mod walk;
 
-pub use call::Call;
+pub use args::{Args, Bits};
+pub use call::{Call, Run};
 pub use connection::Redis;
 pub use keys::{Key, Shard, Space};
 pub use line::server_number;
 pub use reply::Reply;
 pub use report::ServerReport;
 pub(crate) use script::script;
-pub use script::{Argument, Bits, Script, Scripts, Source, or_empty};
+pub use script::{Script, Scripts, Source, or_empty};
 pub use streams::StreamEntry;
 pub use walk::ScanPlace;
 

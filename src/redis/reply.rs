@@ -1,5 +1,7 @@
 //! What a script answers: a word, then values. The word is `done`, or a refusal spelled as in the contract.
 
+use bytes::Bytes;
+use fred::bytes_utils::Str;
 use fred::types::Value;
 
 use super::RedisError;
@@ -24,6 +26,13 @@ impl Reply {
         }
         let word = values.remove(0).into_string().ok_or_else(shape)?;
         Ok(Self { word, values })
+    }
+
+    /// An answer that `lua/lib/run` has packed.
+    pub(super) fn unpack(packed: &Bytes) -> Result<Self, RedisError> {
+        let mut rest = &packed[..];
+        let value = unpack(packed, &mut rest).filter(|_| rest.is_empty());
+        Self::read(value.unwrap_or(Value::Null))
     }
 
     /// The word.
@@ -86,7 +95,51 @@ impl Reply {
         self.values.into_iter().skip(index).map(Reply::read).collect()
     }
 
+    /// The values as answers of their own, each packed.
+    pub(super) fn answers_packed(self) -> Result<Vec<Reply>, RedisError> {
+        let packed = self.values.into_iter().map(|value| value.into_bytes().unwrap_or_default());
+        packed.map(|packed| Reply::unpack(&packed)).collect()
+    }
+
     fn missing(&self, index: usize, what: &str) -> RedisError {
         RedisError::Broken(format!("the answer {:?} has no {what} at {index}: {:?}", self.word, self.values))
+    }
+}
+
+/// The next value of a MessagePack: integers, and strings and arrays of such.
+fn unpack(packed: &Bytes, rest: &mut &[u8]) -> Option<Value> {
+    use rmp::Marker;
+    match Marker::from_u8(*rest.first()?) {
+        Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
+            let length = rmp::decode::read_str_len(rest).ok()?;
+            let (text, after) = rest.split_at_checked(length as usize)?;
+            *rest = after;
+            let text = packed.slice_ref(text);
+            Some(Str::from_inner(text.clone()).map_or(Value::Bytes(text), Value::String))
+        }
+        Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
+            let count = rmp::decode::read_array_len(rest).ok()?;
+            (0..count).map(|_| unpack(packed, rest)).collect::<Option<_>>().map(Value::Array)
+        }
+        _ => rmp::decode::read_int(rest).ok().map(Value::Integer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_packed_is_read_whole_or_not_at_all() {
+        let packed = [&[0x94, 0xa4][..], b"done", &[0xa2], b"12", &[0xcd, 1, 0, 0x92, 0xa1], b"x", &[0xa0]];
+        let packed = Bytes::from(packed.concat());
+        let reply = Reply::unpack(&packed).unwrap();
+        assert_eq!((reply.word(), reply.len()), ("done", 3));
+        assert_eq!((reply.parse::<u64>(0).unwrap(), reply.int(1).unwrap()), (12, 256));
+        assert_eq!(reply.list(2).unwrap(), ["x", ""]);
+        for cut in 0..packed.len() {
+            assert!(Reply::unpack(&packed.slice(..cut)).is_err(), "{cut}");
+        }
+        assert!(Reply::unpack(&[&packed[..], &[0xa0]].concat().into()).is_err());
     }
 }

@@ -105,6 +105,7 @@ async fn put_back() -> Story {
     let water = client.menu(&operator, "Water", 0).await;
     let body = json!({"items": [{"menuId": water, "quantity": 5}]});
     client.post_as(&users[0], "/v1/orders", body.clone()).await.expect(201);
+    let others = app.users(40, 0).await;
     // After a rebuild newcomers would rest.
     let ticket = client.enter(&users[3], &concert).await;
     app.settled().await;
@@ -120,7 +121,7 @@ async fn put_back() -> Story {
     client.pay(&users[3], &ticket, &reservation, &payment).await.expect(201);
     let order = client.post_as(&users[2], "/v1/orders", body.clone()).await.text_of("orderId");
     client.post_as(&users[0], "/v1/orders", body).await.expect(201);
-    forget_last_order(&app).await;
+    forget_last_order(&app, &others).await;
     let other = client.concert(&operator, 10, 100, json!({})).await;
     let token = client.enter(&users[2], &other).await;
     client.reserve(&users[2], &token, &other, &[7]).await.expect(201);
@@ -135,15 +136,20 @@ async fn put_back() -> Story {
     Story { app, users, concerts, charge, payment, reservation, ticket, kept, waiting, order, receiver }
 }
 
-/// Redis forgets what the last order came to, as it does after a quarter of an hour.
-async fn forget_last_order(app: &TestApp) {
-    let row = "select shard, op::text from journal_entries where facts like '%order.placed%'
+/// Redis forgets what the last order came to, as it does a quarter of an hour after others have written.
+async fn forget_last_order(app: &TestApp, others: &[User]) {
+    let row = "select shard, epoch, seq, op::text from journal_entries where facts like '%order.placed%'
                order by at desc limit 1";
-    let (shard, op): (i32, String) = sqlx::query_as(row).fetch_one(&app.inside(0).pool).await.unwrap();
-    let ops = app.journal_key(shard as u16).replace(":journal", ":ops");
-    let record = format!("{op}.1");
+    let (shard, epoch, seq, op): (i32, i64, i64, String) =
+        sqlx::query_as(row).fetch_one(&app.inside(0).pool).await.unwrap();
+    let shards = &app.inside(0).journal.shards;
+    let is_near = |user: &&User| i32::from(shards.of(user.id.parse().unwrap()).0) == shard;
+    app.client().charge(others.iter().find(is_near).unwrap(), 1, &key()).await.expect(201);
     app.settled().await;
-    assert_eq!(app.redis_int(&["HDEL", &ops, &record]).await, 1, "{ops} {record}");
+    let journal = app.journal_key(shard as u16);
+    assert_eq!(app.redis_int(&["XDEL", &journal, &format!("{epoch}-{seq}")]).await, 1);
+    let ops = journal.replace(":journal", ":ops");
+    assert_eq!(app.redis_int(&["HDEL", &ops, &format!("{op}.1")]).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

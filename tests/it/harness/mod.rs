@@ -69,14 +69,22 @@ pub async fn redis_at(address: SocketAddr, command: &[&str]) -> String {
 
 /// The same, whatever it is.
 pub async fn redis_raw(address: SocketAddr, command: &[&str]) -> String {
+    String::from_utf8_lossy(&redis_bytes(address, command).await).into_owned()
+}
+
+/// The same, of words and answers that are no text.
+pub async fn redis_bytes(address: SocketAddr, command: &[impl AsRef<[u8]>]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let mut request = format!("*{}\r\n", command.len());
-    command.iter().for_each(|word| request.push_str(&format!("${}\r\n{word}\r\n", word.len())));
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut request = format!("*{}\r\n", command.len()).into_bytes();
+    for word in command.iter().map(AsRef::as_ref) {
+        request.extend([format!("${}\r\n", word.len()).as_bytes(), word, b"\r\n"].concat());
+    }
+    stream.write_all(&request).await.unwrap();
     let mut answer = vec![0; 16_384];
     let read = stream.read(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer[..read]).into_owned()
+    answer.truncate(read);
+    answer
 }
 
 /// Every server of a Redis URL.

@@ -1,8 +1,10 @@
 //! The servers of a test's application, asked past it.
 
+use std::fmt::Debug;
+
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::{TestApp, database_url_of, eventually, redis_nodes, redis_raw};
+use super::{TestApp, database_url_of, eventually, redis_bytes, redis_nodes, redis_raw};
 
 impl TestApp {
     /// Waits until every shard is live again, in this epoch or a later one.
@@ -24,14 +26,19 @@ impl TestApp {
 
     /// A Redis command, on a connection of its own, to whom its key belongs: the beginning of the raw answer.
     pub async fn redis(&self, command: &[&str]) -> String {
-        let mut last = String::new();
+        String::from_utf8_lossy(&self.redis_bytes(command).await).into_owned()
+    }
+
+    /// The same, of words and answers that are no text.
+    pub async fn redis_bytes(&self, command: &[impl AsRef<[u8]> + Debug]) -> Vec<u8> {
+        let mut last = Vec::new();
         for node in redis_nodes(&self.config.redis_url) {
-            last = redis_raw(node, command).await;
-            if !last.starts_with("-MOVED") {
+            last = redis_bytes(node, command).await;
+            if !last.starts_with(b"-MOVED") {
                 break;
             }
         }
-        assert!(!last.starts_with('-'), "redis refused {command:?}: {last}");
+        assert!(!last.starts_with(b"-"), "redis refused {command:?}: {}", String::from_utf8_lossy(&last));
         last
     }
 
