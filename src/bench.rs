@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::http::identity::Actor;
 use crate::ids::{Points, QueueId, TransactionId, UserId};
 use crate::journal::positions::Positions;
-use crate::journal::table::entries;
+use crate::journal::table::{entries, recall};
 use crate::journal::writer::Writer;
 use crate::queue::model::CreateQueue;
 use crate::schedule::Background;
@@ -152,19 +152,13 @@ async fn copy(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
     let (mut operations, mut kept) = (String::new(), String::new());
     for entry in entries {
         let asked = entry.facts.requested().map_err(Error::internal)?;
-        let fields = match &asked {
-            Some(asked) => [
-                asked.user.to_string(),
-                asked.operation.0.clone(),
-                asked.key.0.clone(),
-                asked.target.0.clone(),
-                asked.fingerprint.0.clone(),
-            ],
-            None => ["\\N"; 5].map(str::to_owned),
-        };
+        let scope = asked.map_or_else(
+            || "\\N".to_owned(),
+            |asked| recall::scope_number(asked.user, &asked.operation.0, &asked.key.0).to_string(),
+        );
         let (receipt, step) = (&entry.receipt, format!("{}\t{}", entry.op.op, entry.op.step));
         let place = format!("{}\t{}\t{}", receipt.shard.0, receipt.epoch, receipt.seq);
-        operations.push_str(&format!("{step}\t{}\t{place}\t{}\n", fields.join("\t"), entry.at()));
+        operations.push_str(&format!("{step}\t{scope}\t{place}\t{}\n", entry.at()));
         let facts = entry.facts.as_str().replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t");
         kept.push_str(&format!(
             "{place}\t{step}\t{}\t{}\t{}\t{facts}\t{}\t{}\n",
@@ -176,10 +170,7 @@ async fn copy(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
         ));
     }
     let into = [
-        (
-            "operations (op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at)",
-            operations,
-        ),
+        ("operations (op, step, scope, shard, epoch, seq, at)", operations),
         ("journal_entries (shard, epoch, seq, op, step, origin, kind, at, facts, p, h)", kept),
     ];
     for (table, rows) in into {

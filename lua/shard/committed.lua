@@ -1,5 +1,5 @@
 #!lua
--- shard/committed: Postgres has all up to `seq`. Keeps ten minutes of the journal for one that went back.
+-- shard/committed: Postgres has all up to `seq`. Keeps `keep_ms` of the journal for one that went back.
 -- KEYS meta journal marks
 -- ARGV epoch seq keep_ms
 -- RETURNS ok(since when the oldest entry waits that Postgres lacks, or nothing) | stale_epoch

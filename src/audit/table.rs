@@ -11,6 +11,7 @@ use super::story;
 use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::journal::entry::{BadEntry, Entry};
+use crate::journal::table::statements::Statements;
 
 struct Line {
     op: Uuid,
@@ -44,9 +45,11 @@ impl Changes {
         Ok(())
     }
 
-    /// Writes them.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
-        if self.0.is_empty() { Ok(()) } else { insert(pg, &self.0).await }
+    /// Says them.
+    pub fn say(&self, to: &mut Statements) {
+        if !self.0.is_empty() {
+            say_lines(to, &self.0);
+        }
     }
 }
 
@@ -68,17 +71,22 @@ pub async fn record(
         after: act.after.clone(),
         request_id: act.request_id.clone(),
     };
-    insert(pg, &[Line { op, record }]).await
+    Statements::make(pg, |to| {
+        say_lines(to, &[Line { op, record }]);
+        Ok(())
+    })
+    .await
 }
 
-async fn insert(pg: &mut PgConnection, lines: &[Line]) -> Result<(), Error> {
+fn say_lines(to: &mut Statements, lines: &[Line]) {
     let text = |pick: fn(&AuditRecord) -> &str| {
         lines.iter().map(|line| pick(&line.record).to_owned()).collect::<Vec<String>>()
     };
     let json = |pick: fn(&AuditRecord) -> Option<&Value>| {
         lines.iter().map(|line| pick(&line.record).cloned()).collect::<Vec<Option<Value>>>()
     };
-    sqlx::query(
+    to.say(
+        "add_acts",
         "insert into audit_log (op, at, actor, role, action, target, before, after, request_id)
          select * from unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[],
              $7::jsonb[], $8::jsonb[], $9::text[])",
@@ -91,10 +99,7 @@ async fn insert(pg: &mut PgConnection, lines: &[Line]) -> Result<(), Error> {
     .bind(text(|record| &record.target))
     .bind(json(|record| record.before.as_ref()))
     .bind(json(|record| record.after.as_ref()))
-    .bind(text(|record| &record.request_id))
-    .execute(pg)
-    .await?;
-    Ok(())
+    .bind(text(|record| &record.request_id));
 }
 
 /// A page, newest first.

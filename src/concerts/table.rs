@@ -14,6 +14,7 @@ use crate::ids::{ConcertId, Points, ShowId};
 use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
+use crate::journal::table::statements::Statements;
 use crate::queue::model::{QueueSettings, rate};
 use crate::redis::Shard;
 
@@ -34,10 +35,11 @@ impl Changes {
         }
     }
 
-    /// Writes it all.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// Says it all.
+    pub fn say(&self, to: &mut Statements) {
         for (shard, at, fact) in &self.concerts {
-            sqlx::query(
+            to.say(
+                "make_concerts",
                 "insert into concerts (concert_id, shard, title, seats_per_user, hold_seconds, created_at)
                  values ($1, $2, $3, $4, $5, $6)",
             )
@@ -46,13 +48,13 @@ impl Changes {
             .bind(&fact.title.0)
             .bind(fact.seats_per_user)
             .bind(fact.hold_seconds)
-            .bind(at)
-            .execute(&mut *pg)
-            .await?;
+            .bind(at);
         }
         for (shard, at, fact) in &self.shows {
-            sqlx::query(
-                "insert into shows (show_id, concert_id, shard, date, price, seats, opens_at, closes_at, created_at)
+            to.say(
+                "make_shows",
+                "insert into shows
+                     (show_id, concert_id, shard, date, price, seats, opens_at, closes_at, created_at)
                  values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(fact.show)
@@ -63,11 +65,8 @@ impl Changes {
             .bind(fact.seats)
             .bind(fact.opens_ms.map(from_millis))
             .bind(fact.closes_ms.map(from_millis))
-            .bind(at)
-            .execute(&mut *pg)
-            .await?;
+            .bind(at);
         }
-        Ok(())
     }
 }
 

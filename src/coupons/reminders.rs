@@ -16,8 +16,9 @@ use super::table::expiring::{Stretch, advance_reminders, lock_reminders};
 use crate::app::{App, AppState};
 use crate::clock::{at_hour, midnight, rfc3339};
 use crate::delivery::notice::Notice;
-use crate::delivery::table::Outbox;
+use crate::delivery::table::{Outbox, wanted};
 use crate::error::Error;
+use crate::journal::table::statements::Statements;
 use crate::metrics;
 
 /// Hour of the day at which holders are told.
@@ -86,10 +87,14 @@ async fn tell_page(app: &App, day: NaiveDate, due: DateTime<Utc>) -> Result<usiz
     let coupons: Vec<Coupon> = rows.iter().map(read).collect::<Result<_, _>>()?;
     let mut outbox = Outbox::default();
     coupons.iter().filter_map(|coupon| notice(coupon, due)).for_each(|notice| outbox.push(notice));
-    outbox.apply(&mut tx).await?;
+    Statements::make(&mut tx, |to| {
+        outbox.say(to);
+        Ok(())
+    })
+    .await?;
     advance_reminders(&mut tx, day, &stretch, count, (count as i64) < PAGE).await?;
     tx.commit().await?;
-    outbox.log();
+    outbox.log(&wanted(&app.pool).await?);
     for coupon in &coupons {
         let user = coupon.user_id.map(|user| user.to_string());
         tracing::info!(code = hidden(&coupon.code), user, expires_at = %coupon.expires_at, "{MESSAGE}");

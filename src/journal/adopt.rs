@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::entry::{ChainHash, Entry, Facts, OpStep, Receipt};
 use super::loader::Loader;
+use super::table::statements::Statements;
 use super::table::{cursor, entries, recall};
 use super::verify::{Differences, Raw, books, compare};
 use super::{Journal, changes, rebuild, store};
@@ -134,7 +135,12 @@ pub async fn accept_redis(
         // First what happened, in its order: what features take over by themselves may be told as well.
         let lately = adopt_operations(&mut tx, kept).await?;
         orders::table::adopt(&mut tx, &lately).await?;
-        changes::notices(&lately).map_err(Error::internal)?.apply(&mut tx).await?;
+        let notices = changes::notices(&lately).map_err(Error::internal)?;
+        Statements::make(&mut tx, |to| {
+            notices.say(to);
+            Ok(())
+        })
+        .await?;
         concerts::table::adopt(&mut tx, kept).await?;
         let shard_of = |user: UserId| journal.shards.of(user.uuid());
         payments::table::adopt(&mut tx, kept, &journal.codes, shard_of).await?;
@@ -240,7 +246,11 @@ async fn adopt_acts(pg: &mut PgConnection, mut entries: Vec<Entry>) -> Result<()
             acts.fold(entry, acted).map_err(Error::internal)?;
         }
     }
-    acts.apply(pg).await
+    Statements::make(pg, |to| {
+        acts.say(to);
+        Ok(())
+    })
+    .await
 }
 
 /// What a rebuild would give, beside what Redis has.

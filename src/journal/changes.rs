@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::entry::{BadEntry, Entry};
 use super::event::Event;
+use super::table::statements::Statements;
 use crate::audit::event::AuditEvent;
 use crate::coupons::codes::Codes;
 use crate::delivery::notice::Notice;
@@ -85,23 +86,35 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Writes them, each table once.
-    pub async fn apply(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
-        self.wallet.apply(pg).await?;
-        self.concerts.apply(pg).await?;
-        self.queue.apply(pg).await?;
-        self.seats.apply(pg).await?;
-        self.payments.apply(pg).await?;
-        self.orders.apply(pg).await?;
-        self.ranking.apply(pg).await?;
-        self.coupons.apply(pg, codes).await?;
-        self.rewards.apply(pg).await?;
-        self.outbox.apply(pg).await?;
-        self.audit.apply(pg).await
+    /// Learns what has to be known before they can be said.
+    pub async fn learn(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
+        self.coupons.learn(pg, codes).await
     }
 
-    /// They are durable.
-    pub fn committed(&self) {
-        self.outbox.log();
+    /// Says them, each table once.
+    pub fn say(&self, to: &mut Statements, codes: &Codes) -> Result<(), Error> {
+        self.wallet.say(to);
+        self.concerts.say(to);
+        self.queue.say(to);
+        self.seats.say(to);
+        self.payments.say(to);
+        self.orders.say(to);
+        self.ranking.say(to);
+        self.coupons.say(to, codes)?;
+        self.rewards.say(to)?;
+        self.outbox.say(to);
+        self.audit.say(to);
+        Ok(())
+    }
+
+    /// Writes them, one statement after the other.
+    pub async fn make(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
+        self.learn(&mut *pg, codes).await?;
+        Statements::make(pg, |to| self.say(to, codes)).await
+    }
+
+    /// Who is told what happened, once it is durable.
+    pub fn outbox(self) -> Outbox {
+        self.outbox
     }
 }

@@ -28,6 +28,7 @@ pub mod loader;
 pub mod positions;
 pub mod rebuild;
 pub mod request;
+pub mod round;
 pub mod shards;
 mod step;
 pub mod store;
@@ -282,16 +283,12 @@ impl Journal {
         let Some(scope) = request.scope() else { return Ok(Vec::new()) };
         let mut steps = self.recall.ask(scope).await?;
         steps.sort_by_key(|step| (step.op.op != request.op, step.op.step));
-        match steps.first() {
-            None => Ok(Vec::new()),
-            Some(first) if first.target != request.target || first.fingerprint != request.fingerprint => {
-                Err(Error::refused(Code::IdempotencyKeyReused))
-            }
-            Some(_) => {
-                steps.retain(|step| step.op.op == request.op);
-                Ok(steps)
-            }
+        let first = steps.first().and_then(|step| step.requested.as_ref());
+        if first.is_some_and(|asked| !request.is_what_was(asked)) {
+            return Err(Error::refused(Code::IdempotencyKeyReused));
         }
+        steps.retain(|step| step.op.op == request.op);
+        Ok(steps)
     }
 
     /// The committed steps of an operation, whoever asked for it.
@@ -362,7 +359,7 @@ impl Journal {
         let found = steps.into_iter().find(|found| found.op == step.op);
         let found = found.ok_or_else(|| Error::outcome_unknown(why))?;
         // Another instance may have been sent something else with the same key.
-        if found.fingerprint != step.fingerprint {
+        if found.requested.as_ref().is_some_and(|asked| asked.fingerprint.0 != step.fingerprint) {
             return Err(Error::refused(Code::IdempotencyKeyReused));
         }
         Ok(Called::Ended(Outcome::Done(Done { replayed: false, ..Done::recalled(found) })))

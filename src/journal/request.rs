@@ -92,6 +92,11 @@ impl Request {
         Some(KeyScope { user: self.user, operation: self.operation, key })
     }
 
+    /// Whether this was asked before with the same key: for the same, in the same words.
+    pub fn is_what_was(&self, asked: &Requested) -> bool {
+        self.target == asked.target.0 && self.fingerprint == asked.fingerprint.0
+    }
+
     /// The journal's lines of who asked and who acted; empty where no key was sent and it is no act.
     pub fn lines(&self) -> String {
         let act = self.act.as_ref().map(|act| act.line(self.operation));

@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::changes::Changes;
-use super::entry::{ChainHash, Entry};
+use super::entry::Entry;
 use super::lease::Owned;
 use super::positions::{Position, Positions};
-use super::table::cursor::{self, Advance, Cursor, ShardState};
+use super::round::{Batch, RoundConnection};
+use super::table::cursor::{self, Cursor, ShardState};
 use super::table::entries;
 use super::told::Ends;
 use super::{Journal, ack, store};
+use crate::delivery::table::{Outbox, wanted};
 use crate::error::Error;
 use crate::ids::InstanceId;
 use crate::metrics;
@@ -38,48 +39,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// From round to round, at least, while a round has more than one entry: a transaction costs Postgres as much
 /// as twenty rows, and who comes alone does not wait.
 const ROUND_MIN: Duration = Duration::from_millis(2);
-
-/// What a round adds to one shard.
-struct Batch {
-    cursor: Cursor,
-    entries: Vec<Entry>,
-}
-
-impl Batch {
-    /// Batches are made with at least one entry; without, the cursor stays.
-    fn end(&self) -> (u64, ChainHash) {
-        let last = self.entries.last().map(|entry| (entry.receipt.seq, entry.receipt.hash));
-        last.unwrap_or((self.cursor.seq, self.cursor.hash))
-    }
-
-    fn advance(&self) -> Advance {
-        Advance {
-            shard: self.cursor.shard,
-            epoch: self.cursor.epoch,
-            from: (self.cursor.seq, self.cursor.hash),
-            to: self.end(),
-        }
-    }
-
-    /// Cuts the batch in two that follow each other.
-    fn halves(mut self) -> (Batch, Batch) {
-        let rest = self.entries.split_off(self.entries.len().div_ceil(2));
-        let (seq, hash) = self.end();
-        let cursor = Cursor { seq, hash, ..self.cursor.clone() };
-        (self, Batch { cursor, entries: rest })
-    }
-}
+/// How old the kinds may be that the log goes by.
+const KINDS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The writer of one instance.
 pub struct Writer {
     journal: Arc<Journal>,
     options: PgConnectOptions,
-    connection: Option<PgConnection>,
+    connection: Option<RoundConnection>,
     owned: Owned,
     positions: Arc<Positions>,
     synced: Instant,
-    /// What was committed and is not in the log yet.
-    told: Vec<Changes>,
+    /// What was committed, is told to others, and is not in the log yet.
+    told: Outbox,
+    /// Kinds of notices that anybody is told, as they were a moment ago.
+    kinds: Option<(Instant, BTreeSet<String>)>,
     /// How far Postgres is, which the shards are to be told.
     ends: Ends,
     /// When the last round began, and whether it had many entries.
@@ -96,7 +70,18 @@ impl Writer {
     ) -> Self {
         let (synced, ends) = (Instant::now(), Ends::default());
         let last = (synced, false);
-        Self { journal, options, connection: None, owned, positions, synced, told: Vec::new(), ends, last }
+        Self {
+            journal,
+            options,
+            connection: None,
+            owned,
+            positions,
+            synced,
+            told: Outbox::default(),
+            kinds: None,
+            ends,
+            last,
+        }
     }
 
     /// Rounds until stopped; then until nothing is left to commit, for at most `drain`.
@@ -117,7 +102,7 @@ impl Writer {
             }
         }
         if let Some(connection) = self.connection.take() {
-            drop(connection.close().await);
+            drop(connection.pg.close().await);
         }
     }
 
@@ -148,7 +133,7 @@ impl Writer {
             self.announce(&committed).await;
         }
         // Nobody waits for a log.
-        self.told.drain(..).for_each(|changes| changes.committed());
+        self.log().await;
         Ok(count)
     }
 
@@ -166,7 +151,7 @@ impl Writer {
         }
         self.synced = Instant::now();
         for shard in missing {
-            let cursor = cursor::one(self.postgres().await?, shard).await?;
+            let cursor = cursor::one(&mut self.postgres().await?.pg, shard).await?;
             self.journal.shards.learn(&cursor);
             self.positions.set(cursor);
         }
@@ -252,36 +237,12 @@ impl Writer {
 
     /// One transaction. Which shards' cursors moved.
     async fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Shard>, Error> {
-        let mut steps: Vec<Advance> = batches.iter().map(Batch::advance).collect();
         let blind = self.journal.limits.sabotage.lacks(Defence::CompareAndSet);
         let codes = self.journal.codes.clone();
-        let postgres = self.postgres().await?;
-        let transaction = async {
-            let mut tx = postgres.begin().await?;
-            if blind {
-                for step in &mut steps {
-                    let now = cursor::one(&mut tx, step.shard).await?;
-                    step.from = (now.seq, now.hash);
-                }
-            }
-            let moved = cursor::advance(&mut tx, &steps).await?;
-            let kept: Vec<&Entry> = batches
-                .iter()
-                .filter(|batch| moved.contains(&batch.cursor.shard))
-                .flat_map(|batch| &batch.entries)
-                .collect();
-            if kept.is_empty() {
-                return Ok::<_, Error>((moved, None));
-            }
-            entries::insert(&mut tx, &kept).await?;
-            let changes = Changes::fold(&kept).map_err(Error::internal)?;
-            changes.apply(&mut tx, &codes).await?;
-            tx.commit().await?;
-            Ok((moved, Some(changes)))
-        };
+        let transaction = self.postgres().await?.commit(batches, &codes, blind);
         let ended = tokio::time::timeout(COMMIT_TIMEOUT, transaction).await;
         let (moved, changes) = ended.map_err(|_| Error::unavailable("postgres did not commit in time"))??;
-        self.told.extend(changes);
+        self.told.append(changes.outbox());
         Ok(moved)
     }
 
@@ -309,7 +270,7 @@ impl Writer {
         let mut moved = Vec::new();
         for batch in &batches {
             let shard = batch.cursor.shard;
-            let cursor = cursor::one(self.postgres().await?, shard).await?;
+            let cursor = cursor::one(&mut self.postgres().await?.pg, shard).await?;
             let arrived = cursor.epoch == batch.cursor.epoch && (cursor.seq, cursor.hash) == batch.end();
             if arrived {
                 moved.push(shard);
@@ -327,7 +288,7 @@ impl Writer {
             "postgres refused a journal entry; it is quarantined and the shard rebuilt");
         metrics::fork(shard, "quarantine");
         self.positions.forget(shard);
-        let mut tx = self.postgres().await?.begin().await?;
+        let mut tx = self.postgres().await?.pg.begin().await?;
         entries::quarantine(&mut tx, entry, why).await?;
         super::rebuild::fence_off(&mut tx, &position.cursor, "postgres refused an entry").await?;
         tx.commit().await?;
@@ -358,9 +319,27 @@ impl Writer {
         self.ends.tell_in_time(&self.journal);
     }
 
-    async fn postgres(&mut self) -> Result<&mut PgConnection, Error> {
+    /// Tells the log what others are told.
+    async fn log(&mut self) {
+        if self.told.is_empty() {
+            return;
+        }
+        if self.kinds.as_ref().is_none_or(|(asked, _)| asked.elapsed() > KINDS_AGE_MAX) {
+            let asked = async { wanted(&mut self.postgres().await?.pg).await };
+            match asked.await {
+                Ok(kinds) => self.kinds = Some((Instant::now(), kinds)),
+                Err(error) => tracing::debug!(%error, "asking what others are told"),
+            }
+        }
+        let told = std::mem::take(&mut self.told);
+        if let Some((_, kinds)) = &self.kinds {
+            told.log(kinds);
+        }
+    }
+
+    async fn postgres(&mut self) -> Result<&mut RoundConnection, Error> {
         if self.connection.is_none() {
-            let connecting = tokio::time::timeout(COMMIT_TIMEOUT, self.options.connect()).await;
+            let connecting = tokio::time::timeout(COMMIT_TIMEOUT, RoundConnection::open(&self.options)).await;
             self.connection = Some(connecting.map_err(|_| Error::unavailable("postgres does not answer"))??);
         }
         self.connection.as_mut().ok_or_else(|| Error::unavailable("no connection to postgres"))

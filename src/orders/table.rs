@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::http::page::{Page, PageRequest};
 use crate::ids::{OrderId, Points, UserId};
 use crate::journal::entry::Entry;
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 
 /// Orders of a round.
@@ -28,14 +29,15 @@ impl Changes {
         self.placed.push((entry.receipt.shard, entry.at(), fact));
     }
 
-    /// Writes them.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// Says them.
+    pub fn say(&self, to: &mut Statements) {
         let rows = &self.placed;
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
         let items = |fact: &OrderPlaced| Json(fact.lines.iter().map(OrderItem::from).collect::<Vec<_>>());
-        sqlx::query(
+        to.say(
+            "add_orders",
             "insert into orders (order_id, user_id, shard, items, total, balance_after, created_at,
                  is_adopted)
              select o.*, $8
@@ -49,10 +51,7 @@ impl Changes {
         .bind(rows.iter().map(|(_, _, r)| r.total.get()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, _, r)| r.balance.get()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, at, _)| *at).collect::<Vec<_>>())
-        .bind(self.are_adopted)
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(self.are_adopted);
     }
 }
 
@@ -64,7 +63,11 @@ pub async fn adopt(pg: &mut PgConnection, entries: &[Entry]) -> Result<(), Error
             orders.fold(entry, fact);
         }
     }
-    orders.apply(pg).await
+    Statements::make(pg, |to| {
+        orders.say(to);
+        Ok(())
+    })
+    .await
 }
 
 /// One order.

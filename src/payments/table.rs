@@ -14,6 +14,7 @@ use crate::ids::{ConcertId, PaymentId, Points, UserId};
 use crate::journal::adopt::Kept;
 use crate::journal::entry::{Entry, OpStep};
 use crate::journal::loader::{Content, Loader};
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 use crate::wallet::event::PointsReserved;
 
@@ -60,21 +61,21 @@ impl Changes {
         });
     }
 
-    /// Writes it all. A yes closes its transfer; a no is closed when the points are back, which may stand
+    /// Says it all. A yes closes its transfer; a no is closed when the points are back, which may stand
     /// here already where a Postgres that went back is filled again.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    pub fn say(&self, to: &mut Statements) {
         if !self.paid.is_empty() {
-            self.apply_paid(pg).await?;
+            self.say_paid(to);
         }
         if !self.decisions.is_empty() {
-            self.apply_decisions(pg).await?;
+            self.say_decisions(to);
         }
-        Ok(())
     }
 
-    async fn apply_paid(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_paid(&self, to: &mut Statements) {
         let rows = &self.paid;
-        sqlx::query(
+        to.say(
+            "add_payments",
             "insert into payments (payment_id, reservation_id, user_id, amount, balance_after, paid_at)
              select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[],
                  $6::timestamptz[])",
@@ -84,21 +85,20 @@ impl Changes {
         .bind(rows.iter().map(|(_, r)| r.user).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.amount.get()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.balance.get()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>())
-        .execute(&mut *pg)
-        .await?;
+        .bind(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>());
         let mut transfers: Vec<Uuid> = rows.iter().map(|(_, r)| r.transfer).collect();
         transfers.sort_unstable();
-        sqlx::query("update transfers set state = 'POSTED' where op = any($1) and state = 'PENDING'")
-            .bind(transfers)
-            .execute(pg)
-            .await?;
-        Ok(())
+        to.say(
+            "post_transfers",
+            "update transfers set state = 'POSTED' where op = any($1) and state = 'PENDING'",
+        )
+        .bind(transfers);
     }
 
-    async fn apply_decisions(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_decisions(&self, to: &mut Statements) {
         let rows = &self.decisions;
-        sqlx::query(
+        to.say(
+            "add_decisions",
             "insert into decisions (op, shard, concert_id, decision, epoch, seq, h, facts, at, closed_at)
              select op, shard, concert_id, decision, epoch, seq, h, facts, at,
                  case when decision = 'C'
@@ -116,10 +116,7 @@ impl Changes {
         .bind(rows.iter().map(|r| r.seq as i64).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.hash.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.facts.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>());
     }
 }
 
@@ -168,7 +165,7 @@ pub async fn adopt(
         entries.push(entry);
     }
     let entries: Vec<&Entry> = entries.iter().collect();
-    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.apply(&mut *pg, codes).await?;
+    crate::journal::changes::Changes::fold(&entries).map_err(Error::internal)?.make(&mut *pg, codes).await?;
     // A no to a transfer that is not known any more is closed.
     sqlx::query(
         "update decisions d set closed_at = now()

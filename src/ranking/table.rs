@@ -12,6 +12,7 @@ use crate::ids::MenuId;
 use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
+use crate::journal::table::statements::Statements;
 use crate::orders::event::OrderPlaced;
 use crate::redis::Shard;
 
@@ -30,12 +31,13 @@ impl Changes {
     }
 
     /// Adds the sums.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    pub fn say(&self, to: &mut Statements) {
         let rows = &self.0;
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        to.say(
+            "count_orders",
             "insert into popular_hours (shard, hour, menu_id, orders, quantity)
              select * from unnest($1::int[], $2::timestamptz[], $3::uuid[], $4::bigint[], $5::bigint[])
              on conflict (shard, hour, menu_id) do update
@@ -46,10 +48,7 @@ impl Changes {
         .bind(rows.keys().map(|(_, hour, _)| begin_of(*hour)).collect::<Vec<_>>())
         .bind(rows.keys().map(|(_, _, menu)| *menu).collect::<Vec<_>>())
         .bind(rows.values().map(|count| count.orders).collect::<Vec<_>>())
-        .bind(rows.values().map(|count| count.quantity).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.values().map(|count| count.quantity).collect::<Vec<_>>());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Lua scripts: declared, composed, known by their digests.
 //!
-//! [`script!`] declares a script as Rust sees it, with named keys and typed arguments, so that call sites are
-//! not positional (a list of keys stands behind a semicolon). A contract test compares that with the header of
-//! the script's file.
+//! [`script!`] declares a script as Rust sees it, with named keys and typed arguments, so that call sites
+//! are not positional (a list of keys stands behind a semicolon). A contract test compares that with the
+//! header of the script's file.
 
 use std::collections::HashMap;
 

@@ -16,6 +16,7 @@ use crate::ids::{ConcertId, Points, ReservationId, ShowId, UserId};
 use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
+use crate::journal::table::statements::Statements;
 use crate::payments::event::PaymentConfirmed;
 use crate::redis::Shard;
 
@@ -47,38 +48,38 @@ impl Changes {
         self.sold.push((entry.receipt.shard, fact.clone()));
     }
 
-    /// Writes it all.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// Says it all.
+    pub fn say(&self, to: &mut Statements) {
         if !self.held.is_empty() {
-            self.apply_held(pg).await?;
+            self.say_held(to);
         }
         if !self.statuses.is_empty() {
-            sqlx::query(
+            to.say(
+                "change_reservations",
                 "update reservations r set status = n.status
                  from unnest($1::uuid[], $2::text[]) n(reservation_id, status)
                  where r.reservation_id = n.reservation_id",
             )
             .bind(self.statuses.keys().copied().collect::<Vec<_>>())
-            .bind(self.statuses.values().map(|status| status.word()).collect::<Vec<_>>())
-            .execute(&mut *pg)
-            .await?;
+            .bind(self.statuses.values().map(|status| status.word()).collect::<Vec<_>>());
         }
         if !self.sold.is_empty() {
-            self.apply_sold(pg).await?;
+            self.say_sold(to);
         }
-        Ok(())
     }
 
-    async fn apply_held(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_held(&self, to: &mut Statements) {
         let rows = &self.held;
         // Arrays of arrays must be of one length, so the seats of each reservation go as text.
         let seats: Vec<String> = rows
             .iter()
             .map(|(_, _, fact)| fact.seats.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
             .collect();
-        sqlx::query(
-            "insert into reservations (reservation_id, concert_id, show_id, shard, user_id, date, seats, amount,
-                 status, expires_at, created_at)
+        to.say(
+            "hold_seats",
+            "insert into reservations
+                 (reservation_id, concert_id, show_id, shard, user_id, date, seats, amount, status,
+                 expires_at, created_at)
              select r.reservation_id, r.concert_id, r.show_id, r.shard, r.user_id, r.date,
                  string_to_array(r.seats, ',')::int[], r.amount, 'RESERVED', r.expires_at, r.created_at
              from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::uuid[], $6::date[], $7::text[],
@@ -95,14 +96,11 @@ impl Changes {
         .bind(seats)
         .bind(rows.iter().map(|(_, _, r)| r.amount.get()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, _, r)| from_millis(r.deadline_ms)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, at, _)| *at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.iter().map(|(_, at, _)| *at).collect::<Vec<_>>());
     }
 
     /// A seat that is sold already is refused by Postgres: the last wall.
-    async fn apply_sold(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_sold(&self, to: &mut Statements) {
         let (mut shows, mut seats, mut shards, mut reservations, mut users) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (shard, fact) in &self.sold {
@@ -114,7 +112,8 @@ impl Changes {
                 users.push(fact.user);
             }
         }
-        sqlx::query(
+        to.say(
+            "sell_seats",
             "insert into sold_seats (show_id, seat, shard, reservation_id, user_id)
              select * from unnest($1::uuid[], $2::int[], $3::int[], $4::uuid[], $5::uuid[])",
         )
@@ -122,10 +121,7 @@ impl Changes {
         .bind(seats)
         .bind(shards)
         .bind(reservations)
-        .bind(users)
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(users);
     }
 }
 

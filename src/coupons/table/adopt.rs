@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 
-use super::{Changes, insert_campaign, keys};
+use super::{Changes, keys, say_campaign};
 use crate::clock::from_millis;
 use crate::coupons::codes::Codes;
 use crate::coupons::event::{CampaignCreated, CouponClaimed};
@@ -14,6 +14,7 @@ use crate::ids::{CampaignId, UserId};
 use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::facts::Text;
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 
 /// Claims that one statement takes over.
@@ -67,13 +68,18 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry], codes: 
                     };
                     changes.claimed.push((at, fact));
                     if changes.claimed.len() == ADOPTED_MAX {
-                        std::mem::take(&mut changes).apply(&mut *pg, codes).await?;
+                        add(&mut *pg, std::mem::take(&mut changes), codes).await?;
                     }
                 }
             }
         }
     }
-    changes.apply(pg, codes).await
+    add(pg, changes, codes).await
+}
+
+async fn add(pg: &mut PgConnection, changes: Changes, codes: &Codes) -> Result<(), Error> {
+    changes.learn(&mut *pg, codes).await?;
+    Statements::make(pg, |to| changes.say(to, codes)).await
 }
 
 async fn adopt_campaign(
@@ -86,8 +92,12 @@ async fn adopt_campaign(
     if row.bind(made.campaign).fetch_one(&mut *pg).await?.try_get(0)? {
         return Ok(());
     }
-    keys::keep_ordinal(pg, made.ordinal as i32, made.campaign).await?;
-    insert_campaign(pg, shard, at, made).await
+    Statements::make(pg, |to| {
+        keys::say_ordinal(to, made.ordinal as i32, made.campaign);
+        say_campaign(to, shard, at, made);
+        Ok(())
+    })
+    .await
 }
 
 /// Numbers of a campaign that are claimed, in order.

@@ -4,6 +4,7 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::{Code, Error};
 use crate::ids::CampaignId;
+use crate::journal::table::statements::Statements;
 
 /// All keys, the oldest first: version, sealed key.
 pub async fn all(pg: &mut PgConnection) -> Result<Vec<(i16, Vec<u8>)>, Error> {
@@ -54,18 +55,23 @@ pub async fn ordinal(pool: &PgPool, campaign: CampaignId) -> Result<i32, Error> 
 
 /// Makes sure that this stands for a campaign, in the transaction that makes the campaign: a Postgres that
 /// went back may have forgotten it, or have given it to one that did not come to be.
-pub async fn keep_ordinal(pg: &mut PgConnection, ordinal: i32, campaign: CampaignId) -> Result<(), Error> {
-    for statement in [
-        "delete from coupon_ordinals where campaign_id = $2 and ordinal <> $1",
+pub fn say_ordinal(to: &mut Statements, ordinal: i32, campaign: CampaignId) {
+    to.say("free_ordinals", "delete from coupon_ordinals where campaign_id = $2 and ordinal <> $1")
+        .bind(ordinal)
+        .bind(campaign);
+    to.say(
+        "keep_ordinal",
         "insert into coupon_ordinals (ordinal, campaign_id) values ($1, $2)
          on conflict (ordinal) do update set campaign_id = excluded.campaign_id
          where coupon_ordinals.campaign_id <> excluded.campaign_id",
-    ] {
-        sqlx::query(statement).bind(ordinal).bind(campaign).execute(&mut *pg).await?;
-    }
-    let next = "select setval('coupon_ordinals_seq', $1) from coupon_ordinals_seq where last_value < $1";
-    sqlx::query(next).bind(i64::from(ordinal)).execute(pg).await?;
-    Ok(())
+    )
+    .bind(ordinal)
+    .bind(campaign);
+    to.say(
+        "raise_ordinals",
+        "select setval('coupon_ordinals_seq', $1) from coupon_ordinals_seq where last_value < $1",
+    )
+    .bind(i64::from(ordinal));
 }
 
 /// Sixteen bits are 65 535 campaigns.

@@ -29,6 +29,7 @@ use crate::http::page::{Page, PageRequest};
 use crate::ids::{CampaignId, UserId};
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 
 /// What a round adds.
@@ -49,20 +50,25 @@ impl Changes {
         }
     }
 
-    /// Writes them: campaigns, then who claimed what, and the coupons.
-    pub async fn apply(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
+    /// Makes sure that the keys are known that codes are made with.
+    pub async fn learn(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
+        let versions: Vec<i16> = self.claimed.iter().map(|(_, r)| r.version as i16).collect();
+        codes.learn(pg, &versions).await
+    }
+
+    /// Says them: campaigns, then who claimed what, and the coupons.
+    pub fn say(&self, to: &mut Statements, codes: &Codes) -> Result<(), Error> {
         for (shard, at, fact) in &self.made {
-            keys::keep_ordinal(pg, fact.ordinal as i32, fact.campaign).await?;
-            insert_campaign(pg, *shard, *at, fact).await?;
+            keys::say_ordinal(to, fact.ordinal as i32, fact.campaign);
+            say_campaign(to, *shard, *at, fact);
         }
         if self.claimed.is_empty() {
             return Ok(());
         }
         let (rows, counts) = (&self.claimed, self.counts());
-        let versions: Vec<i16> = rows.iter().map(|(_, r)| r.version as i16).collect();
-        codes.learn(&mut *pg, &versions).await?;
         let made: Vec<String> = rows.iter().map(|(_, r)| code(codes, r)).collect::<Result<_, _>>()?;
-        sqlx::query(
+        to.say(
+            "claim_coupons",
             "with claims as (
                  select * from unnest($1::int[], $2::uuid[], $3::smallint[], $4::bigint[], $5::smallint[],
                      $6::smallint[], $7::text[], $8::timestamptz[], $9::timestamptz[])
@@ -83,14 +89,12 @@ impl Changes {
         .bind(rows.iter().map(|(_, r)| r.nth as i16).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.number).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.per_user as i16).collect::<Vec<_>>())
-        .bind(versions)
+        .bind(rows.iter().map(|(_, r)| r.version as i16).collect::<Vec<_>>())
         .bind(made)
         .bind(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| from_millis(r.expires_ms)).collect::<Vec<_>>())
         .bind(counts.keys().copied().collect::<Vec<_>>())
-        .bind(counts.values().copied().collect::<Vec<_>>())
-        .execute(&mut *pg)
-        .await?;
+        .bind(counts.values().copied().collect::<Vec<_>>());
         Ok(())
     }
 
@@ -122,13 +126,9 @@ pub fn code(codes: &Codes, fact: &CouponClaimed) -> Result<String, Error> {
     codes.encode(coupon, fact.version as i16)
 }
 
-async fn insert_campaign(
-    pg: &mut PgConnection,
-    shard: Shard,
-    at: DateTime<Utc>,
-    fact: &CampaignCreated,
-) -> Result<(), Error> {
-    sqlx::query(
+fn say_campaign(to: &mut Statements, shard: Shard, at: DateTime<Utc>, fact: &CampaignCreated) {
+    to.say(
+        "make_campaign",
         "insert into coupon_campaigns (campaign_id, shard, ordinal, name, quantity, per_user, expires_at,
              opens_at, closes_at, created_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -142,10 +142,7 @@ async fn insert_campaign(
     .bind(from_millis(fact.expires_ms))
     .bind(fact.opens_ms.map(from_millis))
     .bind(fact.closes_ms.map(from_millis))
-    .bind(at)
-    .execute(pg)
-    .await?;
-    Ok(())
+    .bind(at);
 }
 
 /// Loads a shard's campaigns, and who claimed.

@@ -4,47 +4,49 @@ pub mod breaker;
 pub mod operator;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use super::notice::Notice;
 use super::settings::Endpoint;
 use crate::error::Error;
+use crate::journal::table::statements::Statements;
 
 /// Messages of a lane that one claim takes.
 const LANE_MAX: i64 = 10;
 
 /// What a round has to tell.
 #[derive(Default)]
-pub struct Outbox {
-    notices: Vec<Notice>,
-    /// Kinds that anybody is told, once that was asked.
-    wanted: OnceLock<BTreeSet<String>>,
-}
+pub struct Outbox(Vec<Notice>);
 
 impl Outbox {
     /// One more.
     pub fn push(&mut self, notice: Notice) {
-        self.notices.push(notice);
+        self.0.push(notice);
     }
 
-    /// Writes a row for each that is to be told it. One that is there already is the same.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
-        if self.notices.is_empty() {
-            return Ok(());
-        }
-        let wanted = wanted(&mut *pg).await?;
-        let wanted = self.wanted.get_or_init(|| wanted);
-        let told: Vec<&Notice> = self.notices.iter().filter(|one| wanted.contains(one.kind)).collect();
+    /// All of another.
+    pub fn append(&mut self, mut other: Outbox) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Says a row for each that is to be told it. One that is there already is the same.
+    pub fn say(&self, to: &mut Statements) {
+        let told = &self.0;
         if told.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        to.say(
+            "tell",
             "with told as (
                  insert into deliveries (endpoint, message_id, kind, aggregate, body, at)
                  select e.endpoint, n.message_id, n.kind, n.aggregate, n.body, n.at
@@ -64,16 +66,12 @@ impl Outbox {
         .bind(told.iter().map(|notice| notice.kind).collect::<Vec<_>>())
         .bind(told.iter().map(|notice| notice.aggregate).collect::<Vec<_>>())
         .bind(told.iter().map(|notice| (notice.body)(notice.at).to_string()).collect::<Vec<_>>())
-        .bind(told.iter().map(|notice| notice.at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(told.iter().map(|notice| notice.at).collect::<Vec<_>>());
     }
 
-    /// They are durable: a line in the log for each that is told.
-    pub fn log(&self) {
-        let is_told = |kind: &str| self.wanted.get().is_some_and(|wanted| wanted.contains(kind));
-        for notice in self.notices.iter().filter(|notice| is_told(notice.kind)) {
+    /// They are durable: a line in the log for each of these kinds, which are told.
+    pub fn log(&self, wanted: &BTreeSet<String>) {
+        for notice in self.0.iter().filter(|notice| wanted.contains(notice.kind)) {
             let (id, kind, about) = (super::sink::wire_id(notice.id()), notice.kind, notice.about);
             tracing::info!(target: "onrush::delivery", id, kind, %about, "notice");
         }
@@ -81,7 +79,7 @@ impl Outbox {
 }
 
 /// Kinds that anybody is told.
-async fn wanted(pg: &mut PgConnection) -> Result<BTreeSet<String>, Error> {
+pub async fn wanted(pg: impl PgExecutor<'_>) -> Result<BTreeSet<String>, Error> {
     let rows = sqlx::query("select distinct unnest(kinds) from delivery_endpoints where is_active")
         .fetch_all(pg)
         .await?;

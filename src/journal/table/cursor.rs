@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::journal::entry::{ChainHash, marker_hash};
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 
 /// What a shard may do.
@@ -125,12 +126,9 @@ pub struct Advance {
 }
 
 /// Moves the cursors that stand where the round began, in the order of shards (so that two writers cannot
-/// lock each other out), and says which moved; the others drop out of the round.
-pub async fn advance(pg: &mut PgConnection, steps: &[Advance]) -> Result<Vec<Shard>, Error> {
-    let column = |pick: fn(&Advance) -> i64| steps.iter().map(pick).collect::<Vec<i64>>();
-    let hashes =
-        |pick: fn(&Advance) -> ChainHash| steps.iter().map(|s| pick(s).to_string()).collect::<Vec<_>>();
-    let rows = sqlx::query(
+/// lock each other out).
+macro_rules! advance_cursors {
+    () => {
         "with step as (
              select * from unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[])
                  as step(shard, epoch, old_seq, old_h, new_seq, new_h)
@@ -142,17 +140,57 @@ pub async fn advance(pg: &mut PgConnection, steps: &[Advance]) -> Result<Vec<Sha
              for update of c
          )
          update journal_cursor c set seq = held.new_seq, h = held.new_h
-         from held where held.shard = c.shard
-         returning c.shard",
-    )
-    .bind(steps.iter().map(|s| s.shard.as_i32()).collect::<Vec<_>>())
-    .bind(column(|s| s.epoch as i64))
-    .bind(column(|s| s.from.0 as i64))
-    .bind(hashes(|s| s.from.1))
-    .bind(column(|s| s.to.0 as i64))
-    .bind(hashes(|s| s.to.1))
-    .fetch_all(pg)
-    .await?;
+         from held where held.shard = c.shard"
+    };
+}
+
+/// Steps by column.
+struct Columns {
+    shards: Vec<i32>,
+    epochs: Vec<i64>,
+    from: (Vec<i64>, Vec<String>),
+    to: (Vec<i64>, Vec<String>),
+}
+
+impl Columns {
+    fn of(steps: &[Advance]) -> Self {
+        let places = |pick: fn(&Advance) -> (u64, ChainHash)| {
+            steps.iter().map(|step| (pick(step).0 as i64, pick(step).1.to_string())).unzip()
+        };
+        Self {
+            shards: steps.iter().map(|step| step.shard.as_i32()).collect(),
+            epochs: steps.iter().map(|step| step.epoch as i64).collect(),
+            from: places(|step| step.from),
+            to: places(|step| step.to),
+        }
+    }
+}
+
+/// Moves all of these cursors, or nothing of the round is done.
+pub fn say_advance(to: &mut Statements, steps: &[Advance]) {
+    let columns = Columns::of(steps);
+    to.say("advance_cursors", advance_cursors!())
+        .bind(columns.shards)
+        .bind(columns.epochs)
+        .bind(columns.from.0)
+        .bind(columns.from.1)
+        .bind(columns.to.0)
+        .bind(columns.to.1)
+        .must_change(steps.len());
+}
+
+/// Moves the cursors that can be moved, and says which were; the others drop out of the round.
+pub async fn advance(pg: &mut PgConnection, steps: &[Advance]) -> Result<Vec<Shard>, Error> {
+    let columns = Columns::of(steps);
+    let rows = sqlx::query(concat!(advance_cursors!(), " returning c.shard"))
+        .bind(columns.shards)
+        .bind(columns.epochs)
+        .bind(columns.from.0)
+        .bind(columns.from.1)
+        .bind(columns.to.0)
+        .bind(columns.to.1)
+        .fetch_all(pg)
+        .await?;
     rows.iter().map(|row| Ok(Shard(row.try_get::<i32, _>(0)? as u16))).collect()
 }
 

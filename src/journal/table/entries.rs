@@ -4,39 +4,39 @@ use sqlx::PgConnection;
 
 use crate::error::Error;
 use crate::journal::entry::Entry;
+use crate::journal::table::recall::scope_number;
+use crate::journal::table::statements::Statements;
 
-/// Inserts the entries of a round, and the operations that they are of. A duplicate is an error: something
-/// happened twice. One statement, since a round with few entries costs what its statements cost.
+/// Inserts entries, and the operations that they are of.
 pub async fn insert(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
-    let mut requested = Vec::with_capacity(entries.len());
+    Statements::make(pg, |to| say(to, entries)).await
+}
+
+/// Says the entries of a round, and the operations that they are of. A duplicate is an error: something
+/// happened twice. One statement, since a round with few entries costs what its statements cost.
+pub fn say(to: &mut Statements, entries: &[&Entry]) -> Result<(), Error> {
+    let mut scopes = Vec::with_capacity(entries.len());
     for entry in entries {
-        requested.push(entry.facts.requested().map_err(Error::internal)?);
+        let requested = entry.facts.requested().map_err(Error::internal)?;
+        scopes.push(requested.map(|asked| scope_number(asked.user, &asked.operation.0, &asked.key.0)));
     }
-    let text = |pick: fn(&crate::journal::event::Requested) -> &str| {
-        requested.iter().map(|r| r.as_ref().map(|r| pick(r).to_owned())).collect::<Vec<Option<String>>>()
-    };
-    sqlx::query(
+    to.say(
+        "add_entries",
         "with entry as (
-             select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-                 $7::text[], $8::int[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::uuid[],
-                 $13::text[], $14::text[], $15::text[], $16::text[])
-                 as e(op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at, origin,
-                     kind, facts, p, h)
+             select * from unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::int[], $5::bigint[],
+                 $6::bigint[], $7::timestamptz[], $8::uuid[], $9::text[], $10::text[], $11::text[],
+                 $12::text[])
+                 as e(op, step, scope, shard, epoch, seq, at, origin, kind, facts, p, h)
          ), written as (
              insert into journal_entries (shard, epoch, seq, op, step, origin, kind, at, facts, p, h)
              select shard, epoch, seq, op, step, origin, kind, at, facts, p, h from entry
          )
-         insert into operations
-             (op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at)
-         select op, step, user_id, operation, key, target, fingerprint, shard, epoch, seq, at from entry",
+         insert into operations (op, step, scope, shard, epoch, seq, at)
+         select op, step, scope, shard, epoch, seq, at from entry",
     )
     .bind(entries.iter().map(|e| e.op.op).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| i16::from(e.op.step)).collect::<Vec<_>>())
-    .bind(requested.iter().map(|r| r.as_ref().map(|r| r.user)).collect::<Vec<_>>())
-    .bind(text(|r| &r.operation.0))
-    .bind(text(|r| &r.key.0))
-    .bind(text(|r| &r.target.0))
-    .bind(text(|r| &r.fingerprint.0))
+    .bind(scopes)
     .bind(entries.iter().map(|e| e.receipt.shard.as_i32()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.receipt.epoch as i64).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.receipt.seq as i64).collect::<Vec<_>>())
@@ -45,9 +45,7 @@ pub async fn insert(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Err
     .bind(entries.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.facts.as_str()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.previous.to_string()).collect::<Vec<_>>())
-    .bind(entries.iter().map(|e| e.receipt.hash.to_string()).collect::<Vec<_>>())
-    .execute(pg)
-    .await?;
+    .bind(entries.iter().map(|e| e.receipt.hash.to_string()).collect::<Vec<_>>());
     Ok(())
 }
 

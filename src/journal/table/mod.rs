@@ -5,4 +5,5 @@ pub mod direct;
 pub mod entries;
 pub mod lease;
 pub mod recall;
+pub mod statements;
 pub mod upkeep;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
@@ -9,6 +10,7 @@ use crate::batch::Batcher;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::journal::entry::{Facts, OpStep, Receipt};
+use crate::journal::event::Requested;
 use crate::redis::Shard;
 
 /// Scopes that one look-up asks for.
@@ -25,15 +27,27 @@ pub struct KeyScope {
     pub key: String,
 }
 
+impl KeyScope {
+    fn is_of(&self, asked: &Requested) -> bool {
+        self.user == asked.user && self.operation == asked.operation.0 && self.key == asked.key.0
+    }
+}
+
+/// What an operation is found by: two scopes may have one number, and are told apart by their entries.
+pub fn scope_number(user: UserId, operation: &str, key: &str) -> i64 {
+    let hash = digest::digest(&digest::SHA256, format!("{user}\n{operation}\n{key}").as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_ref()[..8]);
+    i64::from_be_bytes(first)
+}
+
 /// A committed step of an operation.
 #[derive(Clone, Debug)]
 pub struct Recalled {
     /// Which step.
     pub op: OpStep,
-    /// What the first step's request named; empty on later steps.
-    pub target: String,
-    /// Of the first step's request; empty on later steps.
-    pub fingerprint: String,
+    /// Who asked, in the first step of an operation that came with a key.
+    pub requested: Option<Requested>,
     /// Where it stands.
     pub receipt: Receipt,
     /// When.
@@ -52,27 +66,31 @@ pub fn batched(pool: PgPool, answer_max: Duration) -> Batcher<KeyScope, Vec<Reca
 
 /// For each scope, the committed steps of all operations with that key, by operation and step.
 pub async fn by_key(pool: &PgPool, scopes: &[KeyScope]) -> Result<Vec<Vec<Recalled>>, Error> {
+    let numbers = scopes.iter().map(|s| scope_number(s.user, s.operation, &s.key)).collect::<Vec<_>>();
     let rows = sqlx::query(
-        "select k.ordinal, o.op, o.step, coalesce(o.target, '') as target,
-                coalesce(o.fingerprint, '') as fingerprint, o.shard, o.epoch, o.seq, e.h, e.at, e.facts
-         from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality
-             as k(user_id, operation, key, ordinal)
-         join operations first
-             on first.user_id = k.user_id and first.operation = k.operation and first.key = k.key
+        "select k.ordinal, o.op, o.step, o.shard, o.epoch, o.seq, e.h, e.at, e.facts
+         from unnest($1::bigint[]) with ordinality as k(scope, ordinal)
+         join operations first on first.scope = k.scope
          join operations o on o.op = first.op
          join journal_entries e
              on e.at = o.at and e.shard = o.shard and e.epoch = o.epoch and e.seq = o.seq
          order by k.ordinal, o.op, o.step",
     )
-    .bind(scopes.iter().map(|s| s.user).collect::<Vec<_>>())
-    .bind(scopes.iter().map(|s| s.operation).collect::<Vec<_>>())
-    .bind(scopes.iter().map(|s| s.key.as_str()).collect::<Vec<_>>())
+    .bind(numbers)
     .fetch_all(pool)
     .await?;
-    let mut found = vec![Vec::new(); scopes.len()];
+    let mut found = vec![Vec::<Recalled>::new(); scopes.len()];
     for row in rows {
-        let ordinal: i64 = row.try_get("ordinal")?;
-        found[ordinal as usize - 1].push(recalled(&row)?);
+        let at = row.try_get::<i64, _>("ordinal")? as usize - 1;
+        let step = recalled(&row)?;
+        // Later steps follow the first, which says whose they are.
+        let is_his = match &step.requested {
+            Some(asked) => scopes[at].is_of(asked),
+            None => found[at].last().is_some_and(|before| before.op.op == step.op.op),
+        };
+        if is_his {
+            found[at].push(step);
+        }
     }
     Ok(found)
 }
@@ -80,8 +98,7 @@ pub async fn by_key(pool: &PgPool, scopes: &[KeyScope]) -> Result<Vec<Vec<Recall
 /// The committed steps of one operation.
 pub async fn by_op(pool: &PgPool, op: Uuid) -> Result<Vec<Recalled>, Error> {
     let rows = sqlx::query(
-        "select o.op, o.step, coalesce(o.target, '') as target, coalesce(o.fingerprint, '') as fingerprint,
-                o.shard, o.epoch, o.seq, e.h, e.at, e.facts
+        "select o.op, o.step, o.shard, o.epoch, o.seq, e.h, e.at, e.facts
          from operations o
          join journal_entries e
              on e.at = o.at and e.shard = o.shard and e.epoch = o.epoch and e.seq = o.seq
@@ -94,13 +111,13 @@ pub async fn by_op(pool: &PgPool, op: Uuid) -> Result<Vec<Recalled>, Error> {
 }
 
 fn recalled(row: &sqlx::postgres::PgRow) -> Result<Recalled, Error> {
+    let facts = Facts::new(row.try_get("facts")?);
     Ok(Recalled {
         op: OpStep { op: row.try_get("op")?, step: row.try_get::<i16, _>("step")? as u8 },
-        target: row.try_get("target")?,
-        fingerprint: row.try_get("fingerprint")?,
+        requested: facts.requested().map_err(Error::internal)?,
         receipt: receipt(row)?,
         at_ms: row.try_get::<chrono::DateTime<chrono::Utc>, _>("at")?.timestamp_millis(),
-        facts: Facts::new(row.try_get("facts")?),
+        facts,
     })
 }
 

@@ -52,8 +52,8 @@ pub async fn drop_old(pool: &PgPool, today: NaiveDate) -> Result<u64, Error> {
     let before = oldest.and_time(chrono::NaiveTime::MIN).and_utc();
     loop {
         let deleted = sqlx::query(
-            "with old as (select op, step from operations where at < $1 order by at limit $2)
-             delete from operations o using old where o.op = old.op and o.step = old.step",
+            "delete from operations
+             where ctid = any (array(select ctid from operations where at < $1 limit $2))",
         )
         .bind(before)
         .bind(DELETE_MAX)

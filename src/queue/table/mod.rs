@@ -14,6 +14,7 @@ use super::event::QueueEvent;
 use crate::error::Error;
 use crate::ids::{QueueId, UserId};
 use crate::journal::entry::Entry;
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 
 /// The counter jumps by so much after a loss; far more than could be given out before joins are refused.
@@ -108,31 +109,31 @@ impl Changes {
         self.epochs.insert(queue, entry.receipt.epoch as i64);
     }
 
-    /// Writes it all.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// Says it all.
+    pub fn say(&self, to: &mut Statements) {
         if !self.created.is_empty() {
-            self.apply_created(pg).await?;
+            self.say_created(to);
         }
         for fact in self.changed.values() {
-            apply_changed(pg, fact).await?;
+            say_changed(to, fact);
         }
         if !self.numbers.is_empty() {
-            sqlx::query(
+            to.say(
+                "raise_queue_numbers",
                 "update queues q set number = greatest(q.number, n.number)
                  from unnest($1::uuid[], $2::bigint[]) n(queue_id, number) where q.queue_id = n.queue_id",
             )
             .bind(self.numbers.keys().copied().collect::<Vec<_>>())
-            .bind(self.numbers.values().copied().collect::<Vec<_>>())
-            .execute(&mut *pg)
-            .await?;
+            .bind(self.numbers.values().copied().collect::<Vec<_>>());
         }
-        self.apply_gone(pg).await?;
-        self.apply_places(pg).await
+        self.say_gone(to);
+        self.say_places(to);
     }
 
-    async fn apply_created(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_created(&self, to: &mut Statements) {
         let rows = &self.created;
-        sqlx::query(
+        to.say(
+            "make_queues",
             "insert into queues
                  (queue_id, shard, name, rate_tenths, max_active, active_seconds, max_waiting, created_at,
                   state)
@@ -147,13 +148,10 @@ impl Changes {
         .bind(rows.iter().map(|r| r.max_active).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.active_seconds).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.max_waiting).collect::<Vec<_>>())
-        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>());
     }
 
-    async fn apply_gone(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_gone(&self, to: &mut Statements) {
         let gone: Vec<_> = self
             .places
             .iter()
@@ -163,10 +161,11 @@ impl Changes {
             })
             .collect();
         if gone.is_empty() {
-            return Ok(());
+            return;
         }
         // Who held a place that ends in this very round stands in the facts; who held it before, in the row.
-        sqlx::query(
+        to.say(
+            "end_places",
             "with gone as (
                  select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bool[], $5::bigint[])
                      as gone(queue_id, number, user_id, counts, epoch)
@@ -188,13 +187,10 @@ impl Changes {
         .bind(gone.iter().map(|g| g.1).collect::<Vec<_>>())
         .bind(gone.iter().map(|g| g.2).collect::<Vec<_>>())
         .bind(gone.iter().map(|g| g.3).collect::<Vec<_>>())
-        .bind(gone.iter().map(|g| self.epochs.get(&g.0).copied().unwrap_or(0)).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(gone.iter().map(|g| self.epochs.get(&g.0).copied().unwrap_or(0)).collect::<Vec<_>>());
     }
 
-    async fn apply_places(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_places(&self, to: &mut Statements) {
         let (mut put, mut moved) = (Vec::new(), Vec::new());
         for ((queue, number), change) in &self.places {
             match change {
@@ -204,7 +200,8 @@ impl Changes {
             }
         }
         if !put.is_empty() {
-            sqlx::query(
+            to.say(
+                "put_places",
                 "insert into queue_places (queue_id, number, user_id, deadline_ms)
                  select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[])
                  on conflict (queue_id, number) do update set deadline_ms = excluded.deadline_ms",
@@ -212,30 +209,27 @@ impl Changes {
             .bind(put.iter().map(|p| p.0).collect::<Vec<_>>())
             .bind(put.iter().map(|p| p.1).collect::<Vec<_>>())
             .bind(put.iter().map(|p| p.2).collect::<Vec<_>>())
-            .bind(put.iter().map(|p| p.3).collect::<Vec<_>>())
-            .execute(&mut *pg)
-            .await?;
+            .bind(put.iter().map(|p| p.3).collect::<Vec<_>>());
         }
         if !moved.is_empty() {
-            sqlx::query(
+            to.say(
+                "move_places",
                 "update queue_places p set deadline_ms = m.deadline_ms
                  from unnest($1::uuid[], $2::bigint[], $3::bigint[]) m(queue_id, number, deadline_ms)
                  where p.queue_id = m.queue_id and p.number = m.number",
             )
             .bind(moved.iter().map(|m| m.0).collect::<Vec<_>>())
             .bind(moved.iter().map(|m| m.1).collect::<Vec<_>>())
-            .bind(moved.iter().map(|m| m.2).collect::<Vec<_>>())
-            .execute(&mut *pg)
-            .await?;
+            .bind(moved.iter().map(|m| m.2).collect::<Vec<_>>());
         }
-        Ok(())
     }
 }
 
-async fn apply_changed(pg: &mut PgConnection, fact: &super::event::QueueChanged) -> Result<(), Error> {
-    sqlx::query(
-        "update queues set state = $2, rate_tenths = $3, max_active = $4, active_seconds = $5, max_waiting = $6,
-             closed_below = $7
+fn say_changed(to: &mut Statements, fact: &super::event::QueueChanged) {
+    to.say(
+        "change_queues",
+        "update queues set state = $2, rate_tenths = $3, max_active = $4, active_seconds = $5,
+             max_waiting = $6, closed_below = $7
          where queue_id = $1",
     )
     .bind(fact.queue)
@@ -244,10 +238,7 @@ async fn apply_changed(pg: &mut PgConnection, fact: &super::event::QueueChanged)
     .bind(fact.max_active)
     .bind(fact.active_seconds)
     .bind(fact.max_waiting)
-    .bind(fact.closed_below)
-    .execute(pg)
-    .await?;
-    Ok(())
+    .bind(fact.closed_below);
 }
 
 /// Part of a rebuild's first step, in its transaction, so that no old writer can add a number after it was

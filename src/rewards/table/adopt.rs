@@ -13,6 +13,7 @@ use crate::ids::{CampaignId, RewardId, RewardRequestId};
 use crate::journal::adopt::Kept;
 use crate::journal::entry::Entry;
 use crate::journal::facts::{Fact, Text};
+use crate::journal::table::statements::Statements;
 use crate::rewards::event::{RewardCreated, RewardEvent, RewardRejected, RewardRequested};
 use crate::rewards::store;
 
@@ -96,7 +97,11 @@ async fn adopt_reward(
 ) -> Result<(), Error> {
     let row = sqlx::query("select exists (select from rewards where reward_id = $1)").bind(made.reward);
     if !row.fetch_one(&mut *pg).await?.try_get::<bool, _>(0)? {
-        create(pg, kept.space.shard, at, made).await?;
+        Statements::make(&mut *pg, |to| {
+            create(to, kept.space.shard, at, made);
+            Ok(())
+        })
+        .await?;
     }
     let number = |field: &str| fields.get(field).and_then(|text| text.parse::<i64>().ok());
     sqlx::query(
@@ -186,7 +191,7 @@ async fn adopt_requests(
             changes.requested.push((kept.space.shard, at, one.fact.clone()));
         }
     }
-    changes.apply(pg).await?;
+    Statements::make(&mut *pg, |to| changes.say(to)).await?;
     sqlx::query(
         "update reward_requests q set state = m.state, is_adopted = true,
              decided_at = case when m.state in ('GRANTED', 'REJECTED') then $3 end,
@@ -246,5 +251,5 @@ async fn add_said(pg: &mut PgConnection, mut said: Vec<Said>) -> Result<(), Erro
     said.retain(|one| !known.contains(&one.request));
     let mut changes = Changes::default();
     (changes.said, changes.are_adopted) = (said, true);
-    changes.apply(pg).await
+    Statements::make(pg, |to| changes.say(to)).await
 }

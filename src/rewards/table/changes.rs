@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
-
 use crate::error::Error;
 use crate::ids::{CampaignId, RewardId, RewardRequestId, UserId};
 use crate::journal::entry::Entry;
+use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 use crate::rewards::event::{RewardChanged, RewardCreated, RewardDeleted, RewardEvent, RewardRequested};
+use chrono::{DateTime, Utc};
 
 /// How a request ended, and when; with the reason where it was rejected.
 struct Ended {
@@ -86,41 +85,41 @@ impl Changes {
         }
     }
 
-    /// Writes it all, each table in the order of a request's life.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// Says it all, each table in the order of a request's life.
+    pub fn say(&self, to: &mut Statements) -> Result<(), Error> {
         for (shard, at, fact) in &self.created {
-            create(pg, *shard, *at, fact).await?;
+            create(to, *shard, *at, fact);
         }
-        self.apply_rewards(pg).await?;
+        self.say_rewards(to);
         if !self.requested.is_empty() {
-            self.apply_requests(pg).await?;
+            self.say_requests(to)?;
         }
         if !self.approved.is_empty() {
-            sqlx::query(
+            to.say(
+                "approve_requests",
                 "update reward_requests set state = 'GRANTING', recorded_at = clock_timestamp()
                  where request_id = any($1) and state = 'PENDING'",
             )
-            .bind(&self.approved)
-            .execute(&mut *pg)
-            .await?;
+            .bind(&self.approved);
         }
         if !self.said.is_empty() {
-            self.apply_said(pg).await?;
+            self.say_said(to);
         }
         if !self.ended.is_empty() {
-            self.apply_ended(pg).await?;
+            self.say_ended(to);
         }
         Ok(())
     }
 
     /// A change and what was taken meanwhile in one statement: only both together need fit the stock.
-    async fn apply_rewards(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_rewards(&self, to: &mut Statements) {
         let mut taken = self.taken.clone();
         // Of changes in one round the last is how it is.
         let last: BTreeMap<RewardId, &RewardChanged> =
             self.changed.iter().map(|fact| (fact.reward, fact)).collect();
         for (reward, fact) in last {
-            sqlx::query(
+            to.say(
+                "change_rewards",
                 "update rewards set version = $2, name = $3, type = $4, amount = $5, campaign_id = $6,
                      stock = $7, taken = taken + $8
                  where reward_id = $1",
@@ -132,35 +131,30 @@ impl Changes {
             .bind(fact.amount)
             .bind(fact.campaign)
             .bind(fact.stock)
-            .bind(taken.remove(&reward).unwrap_or(0))
-            .execute(&mut *pg)
-            .await?;
+            .bind(taken.remove(&reward).unwrap_or(0));
         }
         if !taken.is_empty() {
-            sqlx::query(
+            to.say(
+                "take_rewards",
                 "update rewards r set taken = r.taken + n.count
                  from unnest($1::uuid[], $2::bigint[]) as n(reward_id, count)
                  where r.reward_id = n.reward_id",
             )
             .bind(taken.keys().copied().collect::<Vec<_>>())
-            .bind(taken.values().copied().collect::<Vec<_>>())
-            .execute(&mut *pg)
-            .await?;
+            .bind(taken.values().copied().collect::<Vec<_>>());
         }
         for (at, fact) in &self.deleted {
-            sqlx::query("update rewards set version = $2, deleted_at = $3 where reward_id = $1")
+            to.say("delete_rewards", "update rewards set version = $2, deleted_at = $3 where reward_id = $1")
                 .bind(fact.reward)
                 .bind(fact.version)
-                .bind(at)
-                .execute(&mut *pg)
-                .await?;
+                .bind(at);
         }
-        Ok(())
     }
 
-    async fn apply_requests(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_requests(&self, to: &mut Statements) -> Result<(), Error> {
         let rows = &self.requested;
-        sqlx::query(
+        to.say(
+            "add_requests",
             "insert into reward_requests (request_id, reward_id, event_id, user_id, shard, event_version,
                  period, state, type, amount, campaign_id, evidence, created_at, is_adopted)
              select q.*, $14
@@ -180,16 +174,15 @@ impl Changes {
         .bind(rows.iter().map(|(_, _, r)| r.campaign).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, _, r)| evidence(r)).collect::<Result<Vec<_>, _>>()?)
         .bind(rows.iter().map(|(_, at, _)| *at).collect::<Vec<_>>())
-        .bind(self.are_adopted)
-        .execute(pg)
-        .await?;
+        .bind(self.are_adopted);
         Ok(())
     }
 
     /// One row a request, or the shard is fenced.
-    pub(super) async fn apply_said(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    pub(super) fn say_said(&self, to: &mut Statements) {
         let rows = &self.said;
-        sqlx::query(
+        to.say(
+            "add_grants",
             "insert into reward_grants (request_id, shard, user_id, outcome, reason, campaign_id, number, at,
                  is_adopted)
              select request_id, shard, user_id, case when reason is null then 'MADE' else 'REFUSED' end,
@@ -204,15 +197,13 @@ impl Changes {
         .bind(rows.iter().map(|r| r.campaign).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.number).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
-        .bind(self.are_adopted)
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(self.are_adopted);
     }
 
-    async fn apply_ended(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_ended(&self, to: &mut Statements) {
         let rows = &self.ended;
-        sqlx::query(
+        to.say(
+            "end_requests",
             "update reward_requests q set reason = e.reason, decided_at = e.at,
                  state = case when e.reason is null then 'GRANTED' else 'REJECTED' end
              from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as e(request_id, reason, at)
@@ -220,10 +211,7 @@ impl Changes {
         )
         .bind(rows.iter().map(|r| r.request).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.reason.as_deref()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>());
     }
 }
 
@@ -235,14 +223,10 @@ fn evidence(fact: &RewardRequested) -> Result<serde_json::Value, Error> {
     serde_json::from_str(&fact.evidence.0).map_err(Error::internal)
 }
 
-/// Inserts a reward.
-pub(super) async fn create(
-    pg: &mut PgConnection,
-    shard: Shard,
-    at: DateTime<Utc>,
-    fact: &RewardCreated,
-) -> Result<(), Error> {
-    sqlx::query(
+/// A reward is made.
+pub(super) fn create(to: &mut Statements, shard: Shard, at: DateTime<Utc>, fact: &RewardCreated) {
+    to.say(
+        "make_rewards",
         "insert into rewards (reward_id, shard, version, name, type, amount, campaign_id, stock, created_at)
          values ($1, $2, 1, $3, $4, $5, $6, $7, $8)",
     )
@@ -253,8 +237,5 @@ pub(super) async fn create(
     .bind(fact.amount)
     .bind(fact.campaign)
     .bind(fact.stock)
-    .bind(at)
-    .execute(pg)
-    .await?;
-    Ok(())
+    .bind(at);
 }

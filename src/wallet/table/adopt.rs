@@ -10,6 +10,7 @@ use crate::clock::from_millis;
 use crate::error::Error;
 use crate::ids::{Points, TransactionId, UserId};
 use crate::journal::adopt::Kept;
+use crate::journal::table::statements::Statements;
 use crate::wallet::model::TransactionType;
 use crate::wallet::store;
 
@@ -64,7 +65,11 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
         books.add(row.user, -row.amount.get(), TransactionType::Payment, Some(row.payment.uuid()))?;
         books.changes.transfers.push(row);
     }
-    books.changes.apply(pg).await
+    Statements::make(pg, |to| {
+        books.changes.say(to);
+        Ok(())
+    })
+    .await
 }
 
 struct Books<'a> {

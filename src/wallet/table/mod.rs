@@ -17,6 +17,7 @@ use crate::http::page::{Page, PageRequest};
 use crate::ids::{ConcertId, PaymentId, Points, ReservationId, TransactionId, UserId};
 use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
+use crate::journal::table::statements::Statements;
 use crate::orders::event::OrderPlaced;
 use crate::redis::Shard;
 
@@ -126,36 +127,38 @@ impl Changes {
         });
     }
 
-    /// Writes it all.
-    pub async fn apply(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// Says it all.
+    pub fn say(&self, to: &mut Statements) {
         if self.ledger.is_empty() {
-            return Ok(());
+            return;
         }
-        self.apply_ledger(pg).await?;
+        self.say_ledger(to);
         if !self.transfers.is_empty() {
-            self.apply_transfers(pg).await?;
+            self.say_transfers(to);
         }
         if !self.voided.is_empty() {
-            sqlx::query("update transfers set state = 'VOIDED' where op = any($1) and state = 'PENDING'")
-                .bind(&self.voided)
-                .execute(&mut *pg)
-                .await?;
-            sqlx::query("update decisions set closed_at = now() where op = any($1) and closed_at is null")
-                .bind(&self.voided)
-                .execute(pg)
-                .await?;
+            to.say(
+                "void_transfers",
+                "update transfers set state = 'VOIDED' where op = any($1) and state = 'PENDING'",
+            )
+            .bind(&self.voided);
+            to.say(
+                "close_decisions",
+                "update decisions set closed_at = now() where op = any($1) and closed_at is null",
+            )
+            .bind(&self.voided);
         }
-        Ok(())
     }
 
     /// The ledger, and the balances: sums are added, so that Postgres does its own arithmetic. A row begins
     /// at nothing: an insert with a negative sum would meet the constraint before it met the row.
-    async fn apply_ledger(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_ledger(&self, to: &mut Statements) {
         let rows = &self.ledger;
         let users: Vec<UserId> = self.balances.keys().copied().collect();
         let shards: Vec<i32> = self.balances.values().map(|(shard, _)| shard.as_i32()).collect();
         let sums: Vec<i64> = self.balances.values().map(|(_, sum)| *sum).collect();
-        sqlx::query(
+        to.say(
+            "change_balances",
             "with change as (
                  select * from unnest($1::uuid[], $2::int[], $3::bigint[]) as change(user_id, shard, amount)
              ), made as (
@@ -185,16 +188,14 @@ impl Changes {
         .bind(rows.iter().map(|r| r.reference).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.epoch as i64).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.seq as i64).collect::<Vec<_>>())
-        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>());
     }
 
     /// A Postgres that went back a little is filled again shard by shard: the decision may come first.
-    async fn apply_transfers(&self, pg: &mut PgConnection) -> Result<(), Error> {
+    fn say_transfers(&self, to: &mut Statements) {
         let rows = &self.transfers;
-        sqlx::query(
+        to.say(
+            "begin_transfers",
             "insert into transfers
                  (op, payment_id, user_id, shard, reservation_id, concert_id, amount, balance_after,
                   issued_at, state)
@@ -213,10 +214,7 @@ impl Changes {
         .bind(rows.iter().map(|r| r.concert).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.amount.get()).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.balance_after.get()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
-        .execute(pg)
-        .await?;
-        Ok(())
+        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>());
     }
 }
 
