@@ -128,18 +128,18 @@ class Joins:
         return found
 
 
-def load_users(binary, folder, count, points):
-    """So many users with points; the file of them."""
+def load_users(binary, folder, count, points, *target):
+    """So many users with points, made where the target says; the file of them."""
     users = folder / "users.csv"
     with users.open("w") as file:
-        command = [binary, "load-users", "--data-dir", folder, "--count", str(count), "--points", str(points)]
+        command = [binary, "load-users", *target, "--count", str(count), "--points", str(points)]
         subprocess.run(command, check=True, stdout=file)
     return users
 
 
 def measure(rush, baseline, demo, folder, binary, many):
     url = demo["url"]
-    users = load_users(binary, folder, max(many, JOINERS), POINTS)
+    users = load_users(binary, folder, max(many, JOINERS), POINTS, "--data-dir", folder)
     # Connections that are idle for long are closed.
     connection, operator = figures.sign_in(demo, "OPERATOR")
     few, lots = queue_of(connection, operator), queue_of(connection, operator)

@@ -68,7 +68,7 @@ def is_ready(url):
 
 def measure(rush, binary, folder, demo, many):
     url, server = demo["url"], Server(demo["redisUrl"])
-    users = crowd.load_users(binary, folder, many, 0)
+    users = crowd.load_users(binary, folder, many, 0, "--data-dir", folder)
     connection, operator = figures.sign_in(demo, "OPERATOR")
     lots = crowd.queue_of(connection, operator)
     before, begun = crowd.used_memory(server.port), time.monotonic()

@@ -4,6 +4,7 @@
 #   scripts/bench.sh coupons          only those of coupons, and what they stand beside
 #   scripts/bench.sh crowd [waiting]  BENCHMARKS.md: crowds, purchases, Postgres alone (benches/rush)
 #   scripts/bench.sh million [many]   a million in line: joining, memory, a lost Redis, admission, lapsing
+#   scripts/bench.sh spread           three instances, and a cluster of three, beside one of each
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 need python3 have python3
@@ -12,7 +13,7 @@ need_build_and_servers
 need_k6
 say "building"
 cargo build --release --locked
-if [ "${1-}" = crowd ] || [ "${1-}" = million ]; then
+if [[ "${1-}" =~ ^(crowd|million|spread)$ ]]; then
     what=$1
     shift
     say "building the load generator"
