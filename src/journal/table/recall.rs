@@ -67,13 +67,17 @@ pub fn batched(pool: PgPool, answer_max: Duration) -> Batcher<KeyScope, Vec<Reca
 /// For each scope, the committed steps of all operations with that key, by operation and step.
 pub async fn by_key(pool: &PgPool, scopes: &[KeyScope]) -> Result<Vec<Vec<Recalled>>, Error> {
     let numbers = scopes.iter().map(|s| scope_number(s.user, s.operation, &s.key)).collect::<Vec<_>>();
+    // Each step follows from the one before it, and `offset 0` keeps it so: a plan that was made while the
+    // tables were empty would begin with all operations, and go on doing so when there are many.
     let rows = sqlx::query(
         "select k.ordinal, o.op, o.step, o.shard, o.epoch, o.seq, e.h, e.at, e.facts
          from unnest($1::bigint[]) with ordinality as k(scope, ordinal)
-         join operations first on first.scope = k.scope
-         join operations o on o.op = first.op
-         join journal_entries e
-             on e.at = o.at and e.shard = o.shard and e.epoch = o.epoch and e.seq = o.seq
+         cross join lateral (select op from operations where scope = k.scope offset 0) as first
+         cross join lateral (select * from operations where op = first.op offset 0) as o
+         cross join lateral (
+             select h, at, facts from journal_entries
+             where at = o.at and shard = o.shard and epoch = o.epoch and seq = o.seq offset 0
+         ) as e
          order by k.ordinal, o.op, o.step",
     )
     .bind(numbers)
