@@ -71,11 +71,9 @@ pub async fn record(
         after: act.after.clone(),
         request_id: act.request_id.clone(),
     };
-    Statements::make(pg, |to| {
-        say_lines(to, &[Line { op, record }]);
-        Ok(())
-    })
-    .await
+    let mut each = Statements::each();
+    say_lines(&mut each, &[Line { op, record }]);
+    each.make(pg).await
 }
 
 fn say_lines(to: &mut Statements, lines: &[Line]) {

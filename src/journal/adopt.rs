@@ -135,12 +135,9 @@ pub async fn accept_redis(
         // First what happened, in its order: what features take over by themselves may be told as well.
         let lately = adopt_operations(&mut tx, kept).await?;
         orders::table::adopt(&mut tx, &lately).await?;
-        let notices = changes::notices(&lately).map_err(Error::internal)?;
-        Statements::make(&mut tx, |to| {
-            notices.say(to);
-            Ok(())
-        })
-        .await?;
+        let mut notices = Statements::each();
+        changes::notices(&lately).map_err(Error::internal)?.say(&mut notices);
+        notices.make(&mut tx).await?;
         concerts::table::adopt(&mut tx, kept).await?;
         let shard_of = |user: UserId| journal.shards.of(user.uuid());
         payments::table::adopt(&mut tx, kept, &journal.codes, shard_of).await?;
@@ -246,11 +243,9 @@ async fn adopt_acts(pg: &mut PgConnection, mut entries: Vec<Entry>) -> Result<()
             acts.fold(entry, acted).map_err(Error::internal)?;
         }
     }
-    Statements::make(pg, |to| {
-        acts.say(to);
-        Ok(())
-    })
-    .await
+    let mut each = Statements::each();
+    acts.say(&mut each);
+    each.make(pg).await
 }
 
 /// What a rebuild would give, beside what Redis has.

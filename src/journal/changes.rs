@@ -110,7 +110,9 @@ impl Changes {
     /// Writes them, one statement after the other.
     pub async fn make(&self, pg: &mut PgConnection, codes: &Codes) -> Result<(), Error> {
         self.learn(&mut *pg, codes).await?;
-        Statements::make(pg, |to| self.say(to, codes)).await
+        let mut each = Statements::each();
+        self.say(&mut each, codes)?;
+        each.make(pg).await
     }
 
     /// Who is told what happened, once it is durable.

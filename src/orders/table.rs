@@ -63,11 +63,9 @@ pub async fn adopt(pg: &mut PgConnection, entries: &[Entry]) -> Result<(), Error
             orders.fold(entry, fact);
         }
     }
-    Statements::make(pg, |to| {
-        orders.say(to);
-        Ok(())
-    })
-    .await
+    let mut each = Statements::each();
+    orders.say(&mut each);
+    each.make(pg).await
 }
 
 /// One order.

@@ -79,7 +79,9 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept, lately: &[Entry], codes: 
 
 async fn add(pg: &mut PgConnection, changes: Changes, codes: &Codes) -> Result<(), Error> {
     changes.learn(&mut *pg, codes).await?;
-    Statements::make(pg, |to| changes.say(to, codes)).await
+    let mut each = Statements::each();
+    changes.say(&mut each, codes)?;
+    each.make(pg).await
 }
 
 async fn adopt_campaign(
@@ -92,12 +94,10 @@ async fn adopt_campaign(
     if row.bind(made.campaign).fetch_one(&mut *pg).await?.try_get(0)? {
         return Ok(());
     }
-    Statements::make(pg, |to| {
-        keys::say_ordinal(to, made.ordinal as i32, made.campaign);
-        say_campaign(to, shard, at, made);
-        Ok(())
-    })
-    .await
+    let mut each = Statements::each();
+    keys::say_ordinal(&mut each, made.ordinal as i32, made.campaign);
+    say_campaign(&mut each, shard, at, made);
+    each.make(pg).await
 }
 
 /// Numbers of a campaign that are claimed, in order.

@@ -144,53 +144,29 @@ macro_rules! advance_cursors {
     };
 }
 
-/// Steps by column.
-struct Columns {
-    shards: Vec<i32>,
-    epochs: Vec<i64>,
-    from: (Vec<i64>, Vec<String>),
-    to: (Vec<i64>, Vec<String>),
-}
-
-impl Columns {
-    fn of(steps: &[Advance]) -> Self {
-        let places = |pick: fn(&Advance) -> (u64, ChainHash)| {
-            steps.iter().map(|step| (pick(step).0 as i64, pick(step).1.to_string())).unzip()
-        };
-        Self {
-            shards: steps.iter().map(|step| step.shard.as_i32()).collect(),
-            epochs: steps.iter().map(|step| step.epoch as i64).collect(),
-            from: places(|step| step.from),
-            to: places(|step| step.to),
-        }
-    }
+fn say_steps<'a>(to: &'a mut Statements, text: &'static str, steps: &[Advance]) -> &'a mut Statements {
+    let column = |pick: fn(&Advance) -> i64| steps.iter().map(pick).collect::<Vec<i64>>();
+    let hashes =
+        |pick: fn(&Advance) -> ChainHash| steps.iter().map(|s| pick(s).to_string()).collect::<Vec<_>>();
+    to.say("advance_cursors", text)
+        .bind(steps.iter().map(|s| s.shard.as_i32()).collect::<Vec<_>>())
+        .bind(column(|s| s.epoch as i64))
+        .bind(column(|s| s.from.0 as i64))
+        .bind(hashes(|s| s.from.1))
+        .bind(column(|s| s.to.0 as i64))
+        .bind(hashes(|s| s.to.1))
 }
 
 /// Moves all of these cursors, or nothing of the round is done.
 pub fn say_advance(to: &mut Statements, steps: &[Advance]) {
-    let columns = Columns::of(steps);
-    to.say("advance_cursors", advance_cursors!())
-        .bind(columns.shards)
-        .bind(columns.epochs)
-        .bind(columns.from.0)
-        .bind(columns.from.1)
-        .bind(columns.to.0)
-        .bind(columns.to.1)
-        .must_change(steps.len());
+    say_steps(to, advance_cursors!(), steps).must_change(steps.len());
 }
 
 /// Moves the cursors that can be moved, and says which were; the others drop out of the round.
 pub async fn advance(pg: &mut PgConnection, steps: &[Advance]) -> Result<Vec<Shard>, Error> {
-    let columns = Columns::of(steps);
-    let rows = sqlx::query(concat!(advance_cursors!(), " returning c.shard"))
-        .bind(columns.shards)
-        .bind(columns.epochs)
-        .bind(columns.from.0)
-        .bind(columns.from.1)
-        .bind(columns.to.0)
-        .bind(columns.to.1)
-        .fetch_all(pg)
-        .await?;
+    let mut each = Statements::each();
+    say_steps(&mut each, concat!(advance_cursors!(), " returning c.shard"), steps);
+    let rows = each.fetch(pg).await?;
     rows.iter().map(|row| Ok(Shard(row.try_get::<i32, _>(0)? as u16))).collect()
 }
 

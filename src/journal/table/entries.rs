@@ -9,7 +9,9 @@ use crate::journal::table::statements::Statements;
 
 /// Inserts entries, and the operations that they are of.
 pub async fn insert(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
-    Statements::make(pg, |to| say(to, entries)).await
+    let mut each = Statements::each();
+    say(&mut each, entries)?;
+    each.make(pg).await
 }
 
 /// Says the entries of a round, and the operations that they are of. A duplicate is an error: something

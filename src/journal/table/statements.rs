@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use sqlx::error::BoxDynError;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, AssertSqlSafe, Encode, PgConnection, Postgres, Row, Type, TypeInfo};
 
 use crate::error::Error;
@@ -41,7 +41,8 @@ impl Statements {
         Self { said: Vec::new(), arguments: vec![PgArguments::default()], together: true, failed: None }
     }
 
-    fn each() -> Self {
+    /// Each will be made by itself.
+    pub fn each() -> Self {
         Self { said: Vec::new(), arguments: Vec::new(), together: false, failed: None }
     }
 
@@ -75,24 +76,21 @@ impl Statements {
         }
     }
 
-    /// Makes what is said, one statement after the other.
-    pub async fn make(
-        pg: &mut PgConnection,
-        say: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut each = Self::each();
-        say(&mut each)?;
-        each.make_each(pg).await
+    /// Makes each by itself, in order.
+    pub async fn make(self, pg: &mut PgConnection) -> Result<(), Error> {
+        self.fetch(pg).await.map(drop)
     }
 
-    async fn make_each(self, pg: &mut PgConnection) -> Result<(), Error> {
+    /// The same, and what they return.
+    pub async fn fetch(self, pg: &mut PgConnection) -> Result<Vec<PgRow>, Error> {
         if let Some(error) = self.failed {
             return Err(Error::internal(error));
         }
+        let mut rows = Vec::new();
         for (said, arguments) in self.said.iter().zip(self.arguments) {
-            sqlx::query_with(said.text, arguments).execute(&mut *pg).await?;
+            rows.append(&mut sqlx::query_with(said.text, arguments).fetch_all(&mut *pg).await?);
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// Makes all in one call, which is a transaction. False when one of them would have changed another

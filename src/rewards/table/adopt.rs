@@ -97,11 +97,9 @@ async fn adopt_reward(
 ) -> Result<(), Error> {
     let row = sqlx::query("select exists (select from rewards where reward_id = $1)").bind(made.reward);
     if !row.fetch_one(&mut *pg).await?.try_get::<bool, _>(0)? {
-        Statements::make(&mut *pg, |to| {
-            create(to, kept.space.shard, at, made);
-            Ok(())
-        })
-        .await?;
+        let mut each = Statements::each();
+        create(&mut each, kept.space.shard, at, made);
+        each.make(&mut *pg).await?;
     }
     let number = |field: &str| fields.get(field).and_then(|text| text.parse::<i64>().ok());
     sqlx::query(
@@ -191,7 +189,9 @@ async fn adopt_requests(
             changes.requested.push((kept.space.shard, at, one.fact.clone()));
         }
     }
-    Statements::make(&mut *pg, |to| changes.say(to)).await?;
+    let mut each = Statements::each();
+    changes.say(&mut each)?;
+    each.make(&mut *pg).await?;
     sqlx::query(
         "update reward_requests q set state = m.state, is_adopted = true,
              decided_at = case when m.state in ('GRANTED', 'REJECTED') then $3 end,
@@ -251,5 +251,7 @@ async fn add_said(pg: &mut PgConnection, mut said: Vec<Said>) -> Result<(), Erro
     said.retain(|one| !known.contains(&one.request));
     let mut changes = Changes::default();
     (changes.said, changes.are_adopted) = (said, true);
-    Statements::make(pg, |to| changes.say(to)).await
+    let mut each = Statements::each();
+    changes.say(&mut each)?;
+    each.make(pg).await
 }

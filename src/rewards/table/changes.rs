@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use crate::error::Error;
 use crate::ids::{CampaignId, RewardId, RewardRequestId, UserId};
 use crate::journal::entry::Entry;
 use crate::journal::table::statements::Statements;
 use crate::redis::Shard;
 use crate::rewards::event::{RewardChanged, RewardCreated, RewardDeleted, RewardEvent, RewardRequested};
-use chrono::{DateTime, Utc};
 
 /// How a request ended, and when; with the reason where it was rejected.
 struct Ended {

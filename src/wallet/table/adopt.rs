@@ -65,11 +65,9 @@ pub async fn adopt(pg: &mut PgConnection, kept: &Kept) -> Result<(), Error> {
         books.add(row.user, -row.amount.get(), TransactionType::Payment, Some(row.payment.uuid()))?;
         books.changes.transfers.push(row);
     }
-    Statements::make(pg, |to| {
-        books.changes.say(to);
-        Ok(())
-    })
-    .await
+    let mut each = Statements::each();
+    books.changes.say(&mut each);
+    each.make(pg).await
 }
 
 struct Books<'a> {
