@@ -87,14 +87,14 @@ async fn tell_page(app: &App, day: NaiveDate, due: DateTime<Utc>) -> Result<usiz
     let coupons: Vec<Coupon> = rows.iter().map(read).collect::<Result<_, _>>()?;
     let mut outbox = Outbox::default();
     coupons.iter().filter_map(|coupon| notice(coupon, due)).for_each(|notice| outbox.push(notice));
-    Statements::make(&mut tx, |to| {
-        outbox.say(to);
-        Ok(())
-    })
-    .await?;
+    let mut each = Statements::each();
+    outbox.say(&mut each);
+    each.make(&mut tx).await?;
+    // Asked before the commit: what happens after it must not fail.
+    let kinds = wanted(&mut *tx).await?;
     advance_reminders(&mut tx, day, &stretch, count, (count as i64) < PAGE).await?;
     tx.commit().await?;
-    outbox.log(&wanted(&app.pool).await?);
+    outbox.log(&kinds);
     for coupon in &coupons {
         let user = coupon.user_id.map(|user| user.to_string());
         tracing::info!(code = hidden(&coupon.code), user, expires_at = %coupon.expires_at, "{MESSAGE}");

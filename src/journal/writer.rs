@@ -326,9 +326,13 @@ impl Writer {
         }
         if self.kinds.as_ref().is_none_or(|(asked, _)| asked.elapsed() > KINDS_AGE_MAX) {
             let asked = async { wanted(&mut self.postgres().await?.pg).await };
-            match asked.await {
+            let asked = tokio::time::timeout(COMMIT_TIMEOUT, asked).await;
+            match asked.unwrap_or_else(|_| Err(Error::unavailable("postgres does not answer"))) {
                 Ok(kinds) => self.kinds = Some((Instant::now(), kinds)),
-                Err(error) => tracing::debug!(%error, "asking what others are told"),
+                Err(error) => {
+                    self.connection = None;
+                    tracing::debug!(%error, "asking what others are told");
+                }
             }
         }
         let told = std::mem::take(&mut self.told);
