@@ -61,9 +61,8 @@ def load(rush, processes, urls, flow, *args):
     return {"rate": found["rate"], "p99": found["p99"], "cpu": spent / found["count"] * 1e6}
 
 
-def inside(rush_binary, binary):
+def inside(rush_binary, binary, folder):
     """One round on the servers that the environment names."""
-    folder = Path(tempfile.mkdtemp(prefix="onrush-spread."))
     os.environ["ONRUSH_JWT_SECRET"] = secrets.token_hex(32)
     subprocess.run([binary, "migrate"], check=True, stdout=sys.stderr)
     create = [binary, "admin", "create", "--role", "OPERATOR", "--email", OPERATOR["email"]]
@@ -92,7 +91,8 @@ def inside(rush_binary, binary):
 def main():
     rush_binary, binary, *rest = sys.argv[1:]
     if rest == ["inside"]:
-        return inside(rush_binary, binary)
+        with tempfile.TemporaryDirectory(prefix="onrush-spread.") as folder:
+            return inside(rush_binary, binary, Path(folder))
     runs = {}
     for at in range(ROUNDS):
         for servers, options in SERVERS.items():
