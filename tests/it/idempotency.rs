@@ -161,3 +161,36 @@ async fn a_key_that_is_long_forgotten_makes_nothing_twice() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_up_reads_what_it_looks_for_also_when_it_was_planned_for_nothing() {
+    with_app(async |app| {
+        let (client, user) = (app.client(), app.user(0).await);
+        // No row was there when statistics were taken, and 20 000 are when the look-up is planned.
+        app.sql("truncate operations").await;
+        app.sql("vacuum analyze operations").await;
+        app.sql("vacuum analyze journal_entries").await;
+        app.sql(
+            "insert into operations (op, step, shard, epoch, seq, at, scope)
+             select gen_random_uuid(), 1, 0, 1, n, now(), n from generate_series(1, 20000) n",
+        )
+        .await;
+        let (read, found) = (
+            "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables
+             where relid = 'operations'::regclass",
+            "select idx_scan from pg_stat_user_indexes where indexrelid = 'operations_by_scope'::regclass",
+        );
+        // A session tells what it has read once a second, after its next statement.
+        for _ in 0..60 {
+            client.charge(&user, 1, &key()).await.expect(201);
+            if app.count(read).await >= 20_000 || app.count(found).await > 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+        let (read, found) = (app.count(read).await, app.count(found).await);
+        assert!(read < 10_000 && found > 0, "{read} operations were read, {found} times by their key");
+        app.sql("delete from operations where scope <= 20000").await;
+    })
+    .await;
+}
