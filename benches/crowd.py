@@ -21,7 +21,9 @@ CROWD_SECONDS = 16
 PURCHASE_SECONDS = 15
 # Of each round: everybody joins a fresh queue, at most.
 JOINERS = 250_000
-BUYERS = 5_000
+BUYERS = 3_000
+# Who writes again and again, so that their tokens are known after a second or two, as those of people who polled.
+KNOWN = 10_000
 POINTS = 10_000_000
 FEW, MANY = 1_000, 100_000
 BASELINE = "127.0.0.1:0"
@@ -46,6 +48,9 @@ class Rush:
         wrong = {status for status in found["statuses"] if int(status) >= 300} - set(refused)
         if wrong or found["broken"]:
             sys.exit(f"{flow}: {found}")
+        told = {status: many for status, many in found["statuses"].items() if status in refused}
+        if told:
+            print(f"{flow}: refused {told} of {found['requests']}", file=sys.stderr)
         rate, count = found["rate"], found["requests"]
         if flow == "purchase":
             count = found["kinds"]["purchase"]["count"]
@@ -94,11 +99,17 @@ def sold_out(connection, operator, users):
     return campaign
 
 
+def some_of(users, folder, count):
+    """The file of the first of them."""
+    some = folder / f"users-{count}"
+    lines = users.read_text().split("\n", count + 1)[: count + 1]
+    some.write_text("\n".join(lines) + "\n")
+    return some
+
+
 def crowd(rush, url, queue, users, folder, count):
     """So many wait in a queue; the file of their tickets."""
-    lines = users.read_text().split("\n", count + 1)[: count + 1]
-    some, tickets = folder / f"users-{count}", folder / f"tickets-{count}"
-    some.write_text("\n".join(lines) + "\n")
+    some, tickets = some_of(users, folder, count), folder / f"tickets-{count}"
     rush.run("join-all", "--url", url, "--queue", queue, "--users", some, "--tickets", tickets)
     return tickets
 
@@ -152,13 +163,14 @@ def measure(rush, baseline, demo, folder, binary, many):
     print(f"bytes of Redis a waiter, journal and all: {bytes_each:.0f}", file=sys.stderr)
     poll = lambda queue, tickets, seconds: rush.load(
         url, "poll", "--queue", queue, "--tickets", tickets, seconds=seconds)
-    charge = lambda clients: rush.load(url, "charge", "--users", users, "--connections", clients)
+    known = some_of(users, folder, KNOWN)
+    charge = lambda clients: rush.load(url, "charge", "--users", known, "--connections", clients)
     alone = lambda clients: rush.load(baseline.url, "postgres-charge", "--connections", clients)
-    claim = lambda: rush.load(url, "claim", "--users", users, "--connections", 256)
+    claim = lambda: rush.load(url, "claim", "--users", known, "--connections", 256)
     few_users = folder / f"users-{FEW}"
     refused = lambda: rush.load(url, "claim", "--campaign", sold, "--users", few_users, refused=["410"])
     buy = lambda: rush.load(
-        url, "purchase", "--users", users, "--connections", BUYERS, seconds=PURCHASE_SECONDS)
+        url, "purchase", "--users", users, "--connections", BUYERS, refused=["503"], seconds=PURCHASE_SECONDS)
     joins = Joins(rush, url, users)
     loads = {
         "bare axum handler, 64": lambda: rush.load(baseline.url, "bare"),
