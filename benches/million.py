@@ -73,7 +73,7 @@ def measure(rush, binary, folder, demo, many):
     lots = crowd.queue_of(connection, operator)
     before, begun = crowd.used_memory(server.port), time.monotonic()
     server.watch()
-    tickets = crowd.crowd(rush, url, lots, users, folder, many)
+    tickets = crowd.crowd(rush, url, lots, users, folder)
     tell(f"joined with tokens that are seen for the first time: {many / (time.monotonic() - begun):,.0f} a second")
     tell(f"slowest command while joining: {server.slowest()}")
     journal = sum(memory(server, key) for key in server.ask("keys", "*:journal"))

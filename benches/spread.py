@@ -77,7 +77,7 @@ def inside(rush_binary, binary, folder):
             operator = {"Authorization": f"Bearer {session['accessToken']}"}
             rush = crowd.Rush(rush_binary, os.getpid(), session["accessToken"])
             queue = crowd.queue_of(connection, operator)
-            tickets = crowd.crowd(rush, urls[0], queue, users, folder, WAITING)
+            tickets = crowd.crowd(rush, urls[0], queue, crowd.some_of(users, folder, WAITING), folder)
             who = ("--users", users, "--connections", 256)
             found[count] = {
                 "poll, 64": load(rush, processes, urls, "poll", "--queue", queue, "--tickets", tickets),
