@@ -75,7 +75,10 @@ where
         let (reply, answer) = oneshot::channel();
         let stopped = || Error::Unavailable(crate::error::Code::Draining, "the batcher has stopped".into());
         let asked = async {
-            self.sender.send((question, reply)).await.map_err(|_| stopped())?;
+            if let Err(mpsc::error::TrySendError::Full(waits)) = self.sender.try_send((question, reply)) {
+                // Boxed: there is room nearly always, and each question would carry this along.
+                Box::pin(self.sender.send(waits)).await.map_err(|_| stopped())?;
+            }
             answer.await.map_err(|_| stopped())?.map_err(|error| copy(&error))
         };
         tokio::time::timeout(self.answer_max, asked).await.unwrap_or_else(|_| Err(late()))

@@ -122,7 +122,8 @@ impl Tokens {
         let (identity, ends_ms) = match known {
             Some(known) => known,
             None => {
-                let checked = self.check(token).await?;
+                // Boxed: most are known, and each request would carry it along.
+                let checked = Box::pin(self.check(token)).await?;
                 self.good(drops).remember(name, checked);
                 checked
             }

@@ -55,7 +55,7 @@ impl Admin {
         }
         let url = create.target.database_url()?;
         let cost = create.target.settings.bcrypt_cost;
-        super::runtime(1)?.block_on(async {
+        super::runtime(Some(1))?.block_on(async {
             let mut pg = PgConnection::connect(&url).await?;
             let id = self::create(&mut pg, &account, create.role, cost).await?;
             println!("{id}");

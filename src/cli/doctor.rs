@@ -9,7 +9,7 @@ use crate::doctor::{Grade, examine};
 pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
     super::log("error", "text")?;
     let settings = target.settings()?;
-    let mut findings = super::runtime(1)?.block_on(examine(&settings));
+    let mut findings = super::runtime(Some(1))?.block_on(examine(&settings));
     findings.sort_by_key(|finding| finding.grade);
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
     let mut told: Vec<String> = findings.iter().map(ToString::to_string).collect();

@@ -12,7 +12,7 @@ use crate::journal::table::upkeep;
 /// Brings the schema up to date.
 pub fn run(target: &Target) -> anyhow::Result<ExitCode> {
     let url = target.database_url()?;
-    super::runtime(1)?.block_on(async {
+    super::runtime(Some(1))?.block_on(async {
         let steps = migrate(&url).await?;
         println!("the schema is up to date ({steps} steps)");
         Ok(ExitCode::SUCCESS)

@@ -112,9 +112,13 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The runtime of a command, with this many threads.
-fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?)
+/// The runtime of a command, with this many threads, or as many as there are cores.
+fn runtime(workers: Option<usize>) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    Ok(builder.enable_all().build()?)
 }
 
 /// Where logs go: standard error, so that what a command prints can be piped.

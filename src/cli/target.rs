@@ -101,7 +101,7 @@ impl Target {
     pub fn connected<T>(&self, work: impl AsyncFnOnce(&AppState) -> anyhow::Result<T>) -> anyhow::Result<T> {
         super::log("warn", "text")?;
         let config = self.config()?;
-        super::runtime(1)?.block_on(async {
+        super::runtime(Some(1))?.block_on(async {
             let app = App::connect(config).await?;
             let ended = work(&app).await;
             app.close().await;
@@ -116,7 +116,7 @@ impl Target {
     ) -> anyhow::Result<T> {
         super::log("warn", "text")?;
         let config = self.config()?;
-        super::runtime(1)?.block_on(async {
+        super::runtime(Some(1))?.block_on(async {
             let pool = database::connect(&config).await?;
             let ended = work(&config, &pool).await;
             pool.close().await;

@@ -54,9 +54,9 @@ pub struct Settings {
     /// `text` for people, `json` for machines.
     #[arg(long, env = "ONRUSH_LOG_FORMAT", default_value = "json", value_parser = ["json", "text"])]
     pub log_format: String,
-    /// Threads that serve requests. One is fastest where Redis and Postgres share two cores with it.
-    #[arg(long, env = "ONRUSH_WORKERS", default_value_t = 1, value_name = "COUNT")]
-    pub workers: usize,
+    /// Threads that serve requests; as many as there are cores unless set.
+    #[arg(long, env = "ONRUSH_WORKERS", value_name = "COUNT")]
+    pub workers: Option<usize>,
     /// Connections to Postgres for reads; the writer and the look-ups of keys have one each of their own.
     #[arg(long, env = "ONRUSH_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "COUNT")]
     pub database_connections: u32,
@@ -181,7 +181,9 @@ impl Settings {
         );
         demand((4..=15).contains(&self.bcrypt_cost), "ONRUSH_BCRYPT_COST must be between 4 and 15".into());
         demand((10..=10_000).contains(&self.tick_ms), "ONRUSH_TICK_MS must be between 10 and 10000".into());
-        demand((1..=64).contains(&self.workers), "ONRUSH_WORKERS must be between 1 and 64".into());
+        demand(self.workers.is_none_or(|count| (1..=64).contains(&count)), {
+            "ONRUSH_WORKERS must be between 1 and 64".into()
+        });
         demand(self.database_connections >= 4, "ONRUSH_DATABASE_CONNECTIONS must be at least 4".into());
         demand((1..=86_400).contains(&self.access_token_seconds), {
             "ONRUSH_ACCESS_TOKEN_SECONDS must be between 1 and 86400".into()

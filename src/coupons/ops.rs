@@ -71,11 +71,12 @@ pub async fn claim(
         metrics::coupon("claimed", 1);
     }
     if !app.codes.knows(fact.version as i16) {
-        app.codes.refresh(&mut *app.pool.acquire().await?).await?;
+        // Boxed: after a rotation, once, and each claim would carry it along.
+        Box::pin(async { app.codes.refresh(&mut *app.pool.acquire().await?).await }).await?;
     }
     let code = match app.codes.knows(fact.version as i16) {
         true => table::code(&app.codes, &fact)?,
-        false => table::stored_code(&app.pool, &fact).await?,
+        false => Box::pin(table::stored_code(&app.pool, &fact)).await?,
     };
     let claimed = Claimed {
         code: codes::grouped(&code),

@@ -99,7 +99,9 @@ pub async fn whole(request: Request, limits: &Limited) -> Result<(Request, Optio
         return Ok((request, None));
     }
     let (mut parts, body) = request.into_parts();
-    let read = tokio::time::timeout(limits.body_timeout, collect(body, limits.body_bytes_max)).await;
+    // Boxed: most requests have no body, and each would carry this along.
+    let collected = Box::pin(collect(body, limits.body_bytes_max));
+    let read = tokio::time::timeout(limits.body_timeout, collected).await;
     let body = match read.unwrap_or(Err(Unread::CutOff)) {
         Ok(bytes) => bytes.into(),
         Err(unread) => {

@@ -77,7 +77,7 @@ impl Desk {
     pub async fn call(&self, write: Write) -> Result<Reply, RedisError> {
         let (answer, answered) = oneshot::channel();
         if let Err(mpsc::error::TrySendError::Full(waits)) = self.0.try_send((write, answer)) {
-            let room = self.0.send_timeout(waits, PATIENCE).await;
+            let room = Box::pin(self.0.send_timeout(waits, PATIENCE)).await;
             room.map_err(|_| RedisError::Away("too many calls wait".into()))?;
         }
         answered.await.unwrap_or_else(|_| Err(RedisError::Unknown("nobody answers any more".into())))

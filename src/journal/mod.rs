@@ -194,7 +194,7 @@ impl Journal {
                 return Ok(Outcome::Done(Done::recalled(first)));
             }
             // The driver may have sent it before the epoch changed: what that came to, Postgres knows now.
-            if again && let Some(done) = self.committed_step(step.op).await? {
+            if again && let Some(done) = Box::pin(self.committed_step(step.op)).await? {
                 return Ok(Outcome::Done(Done { replayed: false, ..done }));
             }
             if let Called::Ended(outcome) = self.call(&looked, &step, true, &build).await? {
@@ -244,7 +244,7 @@ impl Journal {
         for again in [may_be_taken, true] {
             let looked = self.look(shard).await?;
             // Likewise.
-            if again && let Some(done) = self.committed_step(step.op).await? {
+            if again && let Some(done) = Box::pin(self.committed_step(step.op)).await? {
                 return Ok(Outcome::Done(done));
             }
             if let Called::Ended(outcome) = self.call(&looked, step, durable, &build).await? {
@@ -321,7 +321,7 @@ impl Journal {
         let reply = match self.desk.call(write).await {
             Ok(reply) => reply,
             Err(error @ (RedisError::Away(_) | RedisError::Refused(_))) => return Err(error.into()),
-            Err(error) => return self.unanswered(step, pending, error.to_string()).await,
+            Err(error) => return Box::pin(self.unanswered(step, pending, error.to_string())).await,
         };
         if self.is_stale(&reply, space.shard).await? {
             return Ok(Called::Stale);
@@ -370,7 +370,7 @@ impl Journal {
         match reply.word() {
             // `late`: this task slept for long since it looked; it looks again.
             "stale_epoch" | "fenced" | "late" => {
-                self.shards.refresh().await?;
+                Box::pin(self.shards.refresh()).await?;
                 Ok(true)
             }
             "clock_jumped" => Err(Error::unavailable(format_args!("the clock of shard {shard} has jumped"))),

@@ -142,12 +142,14 @@ impl Turns {
     pub async fn take(&self, op: Uuid, timeout: Duration) -> Result<Turn<'_>, Error> {
         let lock = self.running.lock().unwrap_or_else(PoisonError::into_inner).entry(op).or_default().clone();
         let mut turn = Turn { turns: self, op, held: None };
-        match tokio::time::timeout(timeout, lock.lock_owned()).await {
-            Ok(held) => {
-                turn.held = Some(held);
-                Ok(turn)
-            }
-            Err(_) => Err(Error::refused(Code::IdempotencyInProgress)),
+        turn.held = match lock.clone().try_lock_owned() {
+            Ok(held) => Some(held),
+            // Boxed: hardly anybody waits.
+            Err(_) => Box::pin(tokio::time::timeout(timeout, lock.lock_owned())).await.ok(),
+        };
+        match turn.held {
+            Some(_) => Ok(turn),
+            None => Err(Error::refused(Code::IdempotencyInProgress)),
         }
     }
 }

@@ -89,7 +89,8 @@ impl Shards {
         if let (space, true) = self.known(shard) {
             return Ok(space);
         }
-        self.refresh().await?;
+        // Boxed, like all that is rare, so that the futures of those who write stay small.
+        Box::pin(self.refresh()).await?;
         match self.known(shard) {
             (space, true) => Ok(space),
             _ => Err(Error::unavailable(format_args!("shard {shard} is being rebuilt"))),

@@ -95,7 +95,8 @@ fn check_day(app: &App, ticket: &Ticket) -> Result<(), Error> {
 /// How a ticket stands, a moment ago at most: from the snapshot of the line, or else from Redis.
 pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
     check_day(app, ticket)?;
-    let Some(found) = line::look(app, ticket).await else { return stand(app, ticket, false).await };
+    // Boxed: hardly anybody comes here, and each poll would carry it along.
+    let Some(found) = line::look(app, ticket).await else { return Box::pin(stand(app, ticket, false)).await };
     app.presence.waits(ticket.queue, ticket.number);
     let pace = Pace { measured: found.pace, set_tenths: found.rate_tenths };
     Ok(place(ticket.queue, ticket.number, PlaceStatus::Waiting, found.position, pace))

@@ -108,7 +108,8 @@ pub async fn send(
         return Err(RedisError::Away("not connected".into()));
     }
     let client = client.with_options(&Options { timeout: Some(timeout), ..Options::default() });
-    client.custom(command, args).await.map_err(|error| match error.kind() {
+    // Five kilobytes, which whoever may ask Redis would carry along.
+    Box::pin(client.custom(command, args)).await.map_err(|error| match error.kind() {
         ErrorKind::Backpressure | ErrorKind::Routing | ErrorKind::Config => away(error),
         ErrorKind::Timeout | ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Protocol => {
             RedisError::Unknown(error.to_string())

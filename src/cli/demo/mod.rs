@@ -49,6 +49,10 @@ pub struct Demo {
     /// Number of shards, chosen at the first start.
     #[arg(long, env = "ONRUSH_SHARDS", value_name = "COUNT")]
     shards: Option<u16>,
+    /// Threads that serve requests; as many as there are cores unless set.
+    #[arg(long, env = "ONRUSH_WORKERS", value_name = "COUNT")]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    workers: Option<usize>,
     /// What to log.
     #[arg(long, env = "ONRUSH_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
@@ -58,7 +62,7 @@ impl Demo {
     /// Runs until Ctrl-C or SIGTERM.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         super::log(&self.log, "text")?;
-        let runtime = super::runtime(1)?;
+        let runtime = super::runtime(self.workers)?;
         // Bound first: an address that is taken is told before anything is started.
         let listener = runtime.block_on(TcpListener::bind(&self.listen));
         let listener = listener.with_context(|| format!("cannot listen on {}", self.listen))?;
