@@ -19,15 +19,16 @@ SECONDS = 5
 CROWD_SECONDS = 16
 # Purchases take longer: who waits for his turn polls after a second.
 PURCHASE_SECONDS = 15
-# Of each round: everybody joins a fresh queue, at most.
-JOINERS = 250_000
+# Everybody joins a fresh queue in each round, at most, for so long where they are many enough for this rate.
+JOIN_SECONDS = 20
+JOIN_RATE_MAX = 50_000
 BUYERS = 3_000
 # Of the requests of purchases; more end the run.
 BUSY_MAX = 0.01
 # Who writes again and again, so that their tokens are known after a second or two, as those of people who polled.
 KNOWN = 10_000
 POINTS = 10_000_000
-FEW, MANY = 1_000, 100_000
+FEW, MANY = 1_000, 250_000
 BASELINE = "127.0.0.1:0"
 
 
@@ -129,13 +130,14 @@ def lag(url):
 
 
 class Joins:
-    """Everybody joins a fresh queue; how far Postgres is behind right after."""
+    """Everybody joins a fresh queue, with a token that was met before; how far Postgres is behind right after."""
 
-    def __init__(self, rush, url, users):
+    def __init__(self, rush, url, users, many):
         self.rush, self.url, self.users, self.lags = rush, url, users, []
+        self.seconds = max(1, min(JOIN_SECONDS, many // JOIN_RATE_MAX))
 
     def load(self):
-        found = self.rush.load(self.url, "join", "--users", self.users, "--connections", 256)
+        found = self.rush.load(self.url, "join", "--users", self.users, "--connections", 256, seconds=self.seconds)
         self.lags.append(lag(self.url))
         time.sleep(2)
         return found
@@ -150,9 +152,16 @@ def load_users(binary, folder, count, points, *target):
     return users
 
 
+def in_turn(loads, runs):
+    for at in range(ROUNDS):
+        for name, load in loads.items():
+            runs.setdefault(name, []).append(load())
+            print(f"round {at + 1}: {name}: {runs[name][-1]['rate']:.0f}/s", file=sys.stderr)
+
+
 def measure(rush, baseline, demo, folder, binary, many):
     url = demo["url"]
-    users = load_users(binary, folder, max(many, JOINERS), POINTS, "--data-dir", folder)
+    users = load_users(binary, folder, many, POINTS, "--data-dir", folder)
     # Connections that are idle for long are closed.
     connection, operator = figures.sign_in(demo, "OPERATOR")
     few, lots = queue_of(connection, operator), queue_of(connection, operator)
@@ -160,9 +169,8 @@ def measure(rush, baseline, demo, folder, binary, many):
     port = demo["redisUrl"].rsplit(":", 1)[1]
     few_users, known = some_of(users, folder, FEW), some_of(users, folder, KNOWN)
     tickets = crowd(rush, url, few, few_users, folder)
-    many_users = some_of(users, folder, many)
     before = used_memory(port)
-    all_tickets = crowd(rush, url, lots, many_users, folder)
+    all_tickets = crowd(rush, url, lots, users, folder)
     bytes_each = (used_memory(port) - before) / many
     print(f"bytes of Redis a waiter, journal and all: {bytes_each:.0f}", file=sys.stderr)
     poll = lambda queue, tickets, seconds: rush.load(
@@ -173,7 +181,7 @@ def measure(rush, baseline, demo, folder, binary, many):
     refused = lambda: rush.load(url, "claim", "--campaign", sold, "--users", few_users, refused=["410"])
     buy = lambda: rush.load(
         url, "purchase", "--users", users, "--connections", BUYERS, busy_max=BUSY_MAX, seconds=PURCHASE_SECONDS)
-    joins = Joins(rush, url, users)
+    joins = Joins(rush, url, users, many)
     loads = {
         "bare axum handler, 64": lambda: rush.load(baseline.url, "bare"),
         "`GET /livez`, 64": lambda: rush.load(url, "livez"),
@@ -185,17 +193,15 @@ def measure(rush, baseline, demo, folder, binary, many):
         "Postgres alone: charge, 256": lambda: alone(256),
         "durable charge, 256": lambda: charge(256),
         "durable claim of one campaign, 256": claim,
-        "join of one queue, 256": joins.load,
         f"whole purchase, five requests, {BUYERS:,}": buy,
     }
-    runs = {name: [] for name in loads}
-    for at in range(ROUNDS):
-        for name, load in loads.items():
-            runs[name].append(load())
-            print(f"round {at + 1}: {name}: {runs[name][-1]['rate']:.0f}/s", file=sys.stderr)
+    runs = {}
+    in_turn(loads, runs)
     waiting = figures.ask(figures.connect(url), "GET", f"/v1/queues/{lots}")["waiting"]
     if waiting != many:
         sys.exit(f"{waiting} wait in the end, and not {many}")
+    # Last, since those who never poll lapse three minutes later.
+    in_turn({"join of one queue, 256": joins.load}, runs)
     print(f"lag right after joins, s: {joins.lags}", file=sys.stderr)
     return runs
 

@@ -20,8 +20,9 @@ const AUDIENCE: &str = "onrush";
 /// RFC 9068.
 const TYPE: &str = "at+jwt";
 /// Tokens whose signature was checked and is remembered: a check costs 35 µs, and a crowd of a million comes
-/// with a token each. About 140 bytes a token.
-const REMEMBERED_MAX: usize = 1_000_000;
+/// with a token each. The half of them that was met last is always kept, whatever the order in which they come.
+/// About 140 bytes a token.
+const REMEMBERED_MAX: usize = 2_000_000;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
