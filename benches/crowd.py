@@ -23,13 +23,15 @@ PURCHASE_SECONDS = 15
 JOIN_SECONDS = 20
 JOIN_RATE_MAX = 50_000
 BUYERS = 3_000
-# Of the requests of purchases; more end the run.
+# Of the requests of purchases and of joins; more end the run.
 BUSY_MAX = 0.01
 # Who writes again and again, so that their tokens are known after a second or two, as those of people who polled.
 KNOWN = 10_000
 POINTS = 10_000_000
 FEW, MANY = 1_000, 250_000
 BASELINE = "127.0.0.1:0"
+PURCHASES = f"whole purchase, five requests, {BUYERS:,}"
+JOINS = "join of one queue, 256"
 
 
 class Rush:
@@ -137,7 +139,8 @@ class Joins:
         self.seconds = max(1, min(JOIN_SECONDS, many // JOIN_RATE_MAX))
 
     def load(self):
-        found = self.rush.load(self.url, "join", "--users", self.users, "--connections", 256, seconds=self.seconds)
+        args = ("--users", self.users, "--connections", 256)
+        found = self.rush.load(self.url, "join", *args, busy_max=BUSY_MAX, seconds=self.seconds)
         self.lags.append(lag(self.url))
         time.sleep(2)
         return found
@@ -193,7 +196,7 @@ def measure(rush, baseline, demo, folder, binary, many):
         "Postgres alone: charge, 256": lambda: alone(256),
         "durable charge, 256": lambda: charge(256),
         "durable claim of one campaign, 256": claim,
-        f"whole purchase, five requests, {BUYERS:,}": buy,
+        PURCHASES: buy,
     }
     runs = {}
     in_turn(loads, runs)
@@ -201,7 +204,7 @@ def measure(rush, baseline, demo, folder, binary, many):
     if waiting != many:
         sys.exit(f"{waiting} wait in the end, and not {many}")
     # Last, since those who never poll lapse three minutes later.
-    in_turn({"join of one queue, 256": joins.load}, runs)
+    in_turn({JOINS: joins.load}, runs)
     print(f"lag right after joins, s: {joins.lags}", file=sys.stderr)
     return runs
 
@@ -219,8 +222,9 @@ def tell(runs, settings, many):
     for clients in (64, 256):
         ours, alone = runs[f"durable charge, {clients}"], runs[f"Postgres alone: charge, {clients}"]
         print(f"\nCharges beside Postgres alone, {clients} clients: {figures.beside(ours, alone):.2f}")
-    shares = ", ".join(f"{run['busy']:.2%}" for run in runs[f"whole purchase, five requests, {BUYERS:,}"])
-    print(f"\nOf the requests of purchases refused as busy, by round: {shares}")
+    for name in (PURCHASES, JOINS):
+        shares = ", ".join(f"{run['busy']:.2%}" for run in runs[name])
+        print(f"\nAnswered 503, by round: {shares} ({name})")
     polls = figures.beside(runs[f"poll, {many:,} waiting, 64"], runs[f"poll, {FEW:,} waiting, 64"])
     print(f"\nPolls with {many:,} waiting beside {FEW:,}: {polls:.2f}")
 
