@@ -20,8 +20,8 @@ const AUDIENCE: &str = "onrush";
 /// RFC 9068.
 const TYPE: &str = "at+jwt";
 /// Tokens whose signature was checked and is remembered: a check costs 35 µs, and a crowd of a million comes
-/// with a token each. The half of them that was met last is always kept, whatever the order in which they come.
-/// About 140 bytes a token.
+/// with a token each. Those of the last half are always kept, in whatever order they come. About 140 bytes a
+/// token.
 const REMEMBERED_MAX: usize = 2_000_000;
 
 #[derive(Serialize, Deserialize)]
