@@ -14,6 +14,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const VERSION_MIN: u32 = 7;
 /// Memory in use, of what is allowed, in percent.
 const MEMORY_DOUBTFUL_PERCENT: u64 = 75;
+/// From so many bytes on the append-only file may be rewritten. At 6 000 charges a second, with Redis' own
+/// 64 MB, the 99th percentile was twice what it is with these.
+const REWRITE_MIN: u64 = 256 << 20;
 
 pub(super) async fn examine(config: &Config, deployment: Deployment) -> Vec<Finding> {
     match tokio::time::timeout(ANSWER_MAX, ask(config, deployment)).await {
@@ -75,8 +78,13 @@ fn server(told: &ServerReport) -> Vec<Finding> {
         "appendonly is no: each restart is a rebuild, and places whose tickets are not shown again are gone; \
          CONFIG SET appendonly yes, CONFIG REWRITE"
     });
-    let fsync = told.appendfsync.as_deref().unwrap_or("appendfsync is not told");
+    let fsync = told.setting("appendfsync").unwrap_or("appendfsync is not told");
     report.should(fsync != "no", "appendfsync is no: a power failure loses half a minute; set everysec");
+    let rewritten = told.setting("auto-aof-rewrite-min-size").and_then(|bytes| bytes.parse::<u64>().ok());
+    report.should(rewritten.is_none_or(|bytes| bytes >= REWRITE_MIN), {
+        "auto-aof-rewrite-min-size is small: under load the file is always rewritten, and answers wait; \
+         CONFIG SET auto-aof-rewrite-min-size 256mb, CONFIG REWRITE"
+    });
     let number = |name: &str| told.info(name).parse::<u64>().unwrap_or(0);
     let (used, max) = (number("used_memory"), number("maxmemory"));
     report.should(max > 0, {

@@ -2,26 +2,36 @@
 
 use std::collections::HashMap;
 
+use fred::types::Value;
+
 use super::server::{ask, info_of};
 use super::{Redis, RedisError};
+
+/// Settings that servers are asked for.
+pub const SETTINGS: [&str; 2] = ["appendfsync", "auto-aof-rewrite-min-size"];
 
 /// One server's own words.
 #[derive(Clone, Debug, Default)]
 pub struct ServerReport {
     /// `host:port`.
     pub address: String,
-    /// `appendfsync`; `None` where CONFIG is not allowed.
-    pub appendfsync: Option<String>,
     /// How far its clock is ahead of ours, in milliseconds.
     pub ahead_ms: i64,
     /// The lines of INFO.
     info: HashMap<String, String>,
+    /// Of CONFIG GET.
+    settings: HashMap<String, String>,
 }
 
 impl ServerReport {
     /// A line of INFO; empty where it is missing.
     pub fn info(&self, name: &str) -> &str {
         self.info.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// One of [`SETTINGS`]; `None` where CONFIG is not allowed.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
     }
 }
 
@@ -31,9 +41,11 @@ impl Redis {
         let asked = self.nodes().into_iter().map(|(address, lines)| async move {
             let client = lines.line()?.client.clone();
             let (info, ahead_ms) = info_of(&client).await?;
-            let appendfsync = ask(&client, "CONFIG", vec!["GET".into(), "appendfsync".into()]).await;
-            let appendfsync = appendfsync.ok().and_then(|reply| reply.into_array().pop()?.into_string());
-            Ok(ServerReport { address, appendfsync, ahead_ms, info })
+            let asks = ["GET"].into_iter().chain(SETTINGS).map(Value::from).collect();
+            let told = ask(&client, "CONFIG", asks).await.map(Value::into_array).unwrap_or_default();
+            let texts: Vec<String> = told.into_iter().filter_map(Value::into_string).collect();
+            let settings = texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+            Ok(ServerReport { address, ahead_ms, info, settings })
         });
         futures::future::try_join_all(asked).await
     }

@@ -32,7 +32,12 @@ async fn each_thing_that_is_wrong_is_named_with_what_mends_it() {
         let folder = tempfile::Builder::new().prefix("onrush-doctor-").tempdir_in("/tmp").unwrap();
         let home = Folder::open(folder.path()).unwrap();
         let redis = home.start_redis(&Programs::find().unwrap(), free_port().unwrap()).unwrap();
-        for setting in [["maxmemory-policy", "allkeys-lru"], ["appendonly", "no"], ["maxmemory", "900mb"]] {
+        for setting in [
+            ["maxmemory-policy", "allkeys-lru"],
+            ["appendonly", "no"],
+            ["auto-aof-rewrite-min-size", "64mb"],
+            ["maxmemory", "900mb"],
+        ] {
             let node = redis_nodes(&redis.url).remove(0);
             redis_raw(node, &["CONFIG", "SET", setting[0], setting[1]]).await;
         }
@@ -54,6 +59,7 @@ async fn each_thing_that_is_wrong_is_named_with_what_mends_it() {
             ("look", "settings", "ONRUSH_LIMITS is off"),
             ("MEND", "redis", "CONFIG SET maxmemory-policy noeviction"),
             ("look", "redis", "CONFIG SET appendonly yes"),
+            ("look", "redis", "CONFIG SET auto-aof-rewrite-min-size 256mb"),
             // The harness's Postgres does not sync.
             ("MEND", "postgres", "set fsync = on"),
             ("MEND", "shards", "1 are fenced"),
