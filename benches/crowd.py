@@ -19,7 +19,9 @@ SECONDS = 5
 CROWD_SECONDS = 16
 # Purchases take longer: who waits for his turn polls after a second.
 PURCHASE_SECONDS = 15
-# Everybody joins a fresh queue in each round, at most, for so long where they are many enough for this rate.
+# Whatever the crowd: enough for those who buy.
+USERS_MIN = 250_000
+# The crowd joins a fresh queue in each round, at most, for so long where it is large enough for this rate.
 JOIN_SECONDS = 20
 JOIN_RATE_MAX = 50_000
 BUYERS = 3_000
@@ -132,7 +134,7 @@ def lag(url):
 
 
 class Joins:
-    """Everybody joins a fresh queue, with a token that was met before; how far Postgres is behind right after."""
+    """The crowd joins a fresh queue, with tokens that were met before; how far Postgres is behind right after."""
 
     def __init__(self, rush, url, users, many):
         self.rush, self.url, self.users, self.lags = rush, url, users, []
@@ -164,7 +166,7 @@ def in_turn(loads, runs):
 
 def measure(rush, baseline, demo, folder, binary, many):
     url = demo["url"]
-    users = load_users(binary, folder, many, POINTS, "--data-dir", folder)
+    users = load_users(binary, folder, max(many, USERS_MIN), POINTS, "--data-dir", folder)
     # Connections that are idle for long are closed.
     connection, operator = figures.sign_in(demo, "OPERATOR")
     few, lots = queue_of(connection, operator), queue_of(connection, operator)
@@ -172,8 +174,9 @@ def measure(rush, baseline, demo, folder, binary, many):
     port = demo["redisUrl"].rsplit(":", 1)[1]
     few_users, known = some_of(users, folder, FEW), some_of(users, folder, KNOWN)
     tickets = crowd(rush, url, few, few_users, folder)
+    many_users = some_of(users, folder, many)
     before = used_memory(port)
-    all_tickets = crowd(rush, url, lots, users, folder)
+    all_tickets = crowd(rush, url, lots, many_users, folder)
     bytes_each = (used_memory(port) - before) / many
     print(f"bytes of Redis a waiter, journal and all: {bytes_each:.0f}", file=sys.stderr)
     poll = lambda queue, tickets, seconds: rush.load(
@@ -184,7 +187,7 @@ def measure(rush, baseline, demo, folder, binary, many):
     refused = lambda: rush.load(url, "claim", "--campaign", sold, "--users", few_users, refused=["410"])
     buy = lambda: rush.load(
         url, "purchase", "--users", users, "--connections", BUYERS, busy_max=BUSY_MAX, seconds=PURCHASE_SECONDS)
-    joins = Joins(rush, url, users, many)
+    joins = Joins(rush, url, many_users, many)
     loads = {
         "bare axum handler, 64": lambda: rush.load(baseline.url, "bare"),
         "`GET /livez`, 64": lambda: rush.load(url, "livez"),

@@ -18,6 +18,8 @@ pub use limits::{LimitSettings, Limited};
 
 /// The shortest secret that tokens may be signed with, in bytes.
 pub const SECRET_MIN: usize = 32;
+/// The most threads that serve.
+pub const WORKERS_MAX: usize = 64;
 
 /// Settings as they come from the command line and the environment.
 #[derive(Args, Clone, Debug)]
@@ -181,8 +183,8 @@ impl Settings {
         );
         demand((4..=15).contains(&self.bcrypt_cost), "ONRUSH_BCRYPT_COST must be between 4 and 15".into());
         demand((10..=10_000).contains(&self.tick_ms), "ONRUSH_TICK_MS must be between 10 and 10000".into());
-        demand(self.workers.is_none_or(|count| (1..=64).contains(&count)), {
-            "ONRUSH_WORKERS must be between 1 and 64".into()
+        demand(self.workers.is_none_or(|count| (1..=WORKERS_MAX).contains(&count)), {
+            format!("ONRUSH_WORKERS must be between 1 and {WORKERS_MAX}")
         });
         demand(self.database_connections >= 4, "ONRUSH_DATABASE_CONNECTIONS must be at least 4".into());
         demand((1..=86_400).contains(&self.access_token_seconds), {

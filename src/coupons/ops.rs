@@ -70,13 +70,10 @@ pub async fn claim(
     if !done.replayed {
         metrics::coupon("claimed", 1);
     }
-    if !app.codes.knows(fact.version as i16) {
-        // Boxed: after a rotation, once, and each claim would carry it along.
-        Box::pin(async { app.codes.refresh(&mut *app.pool.acquire().await?).await }).await?;
-    }
     let code = match app.codes.knows(fact.version as i16) {
         true => table::code(&app.codes, &fact)?,
-        false => Box::pin(table::stored_code(&app.pool, &fact)).await?,
+        // Boxed: after a rotation, once, and each claim would carry it along.
+        false => Box::pin(unfamiliar_code(app, &fact)).await?,
     };
     let claimed = Claimed {
         code: codes::grouped(&code),
@@ -88,6 +85,15 @@ pub async fn claim(
         expires_at: from_millis(fact.expires_ms),
     };
     Ok((claimed, done.replayed))
+}
+
+/// The code of a claim that was made with a key which is not known here: not yet, or not any more.
+async fn unfamiliar_code(app: &App, fact: &CouponClaimed) -> Result<String, Error> {
+    app.codes.refresh(&mut *app.pool.acquire().await?).await?;
+    match app.codes.knows(fact.version as i16) {
+        true => table::code(&app.codes, fact),
+        false => table::stored_code(&app.pool, fact).await,
+    }
 }
 
 /// Gives a user the campaign's next coupon as a reward, or says for ever why not; once for a request, whoever

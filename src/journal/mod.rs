@@ -194,7 +194,7 @@ impl Journal {
                 return Ok(Outcome::Done(Done::recalled(first)));
             }
             // The driver may have sent it before the epoch changed: what that came to, Postgres knows now.
-            if again && let Some(done) = Box::pin(self.committed_step(step.op)).await? {
+            if again && let Some(done) = self.committed_step(step.op).await? {
                 return Ok(Outcome::Done(Done { replayed: false, ..done }));
             }
             if let Called::Ended(outcome) = self.call(&looked, &step, true, &build).await? {
@@ -244,7 +244,7 @@ impl Journal {
         for again in [may_be_taken, true] {
             let looked = self.look(shard).await?;
             // Likewise.
-            if again && let Some(done) = Box::pin(self.committed_step(step.op)).await? {
+            if again && let Some(done) = self.committed_step(step.op).await? {
                 return Ok(Outcome::Done(done));
             }
             if let Called::Ended(outcome) = self.call(&looked, step, durable, &build).await? {
@@ -264,8 +264,9 @@ impl Journal {
         Ok(Looked { space, at_ms: self.clock.now_ms() + ahead_ms })
     }
 
+    /// Boxed, like all that is rare, so that the futures of those who write stay small.
     async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
-        let steps = self.steps_of(op.op).await?;
+        let steps = Box::pin(self.steps_of(op.op)).await?;
         Ok(steps.into_iter().find(|step| step.op == op).map(Done::recalled))
     }
 
@@ -370,7 +371,7 @@ impl Journal {
         match reply.word() {
             // `late`: this task slept for long since it looked; it looks again.
             "stale_epoch" | "fenced" | "late" => {
-                Box::pin(self.shards.refresh()).await?;
+                self.shards.refresh().await?;
                 Ok(true)
             }
             "clock_jumped" => Err(Error::unavailable(format_args!("the clock of shard {shard} has jumped"))),

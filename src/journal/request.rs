@@ -142,15 +142,13 @@ impl Turns {
     pub async fn take(&self, op: Uuid, timeout: Duration) -> Result<Turn<'_>, Error> {
         let lock = self.running.lock().unwrap_or_else(PoisonError::into_inner).entry(op).or_default().clone();
         let mut turn = Turn { turns: self, op, held: None };
-        turn.held = match lock.clone().try_lock_owned() {
-            Ok(held) => Some(held),
+        let held = match lock.clone().try_lock_owned() {
+            Ok(held) => Ok(held),
             // Boxed: hardly anybody waits.
-            Err(_) => Box::pin(tokio::time::timeout(timeout, lock.lock_owned())).await.ok(),
+            Err(_) => Box::pin(tokio::time::timeout(timeout, lock.lock_owned())).await,
         };
-        match turn.held {
-            Some(_) => Ok(turn),
-            None => Err(Error::refused(Code::IdempotencyInProgress)),
-        }
+        turn.held = Some(held.map_err(|_| Error::refused(Code::IdempotencyInProgress))?);
+        Ok(turn)
     }
 }
 

@@ -89,8 +89,7 @@ impl Shards {
         if let (space, true) = self.known(shard) {
             return Ok(space);
         }
-        // Boxed, like all that is rare, so that the futures of those who write stay small.
-        Box::pin(self.refresh()).await?;
+        self.refresh().await?;
         match self.known(shard) {
             (space, true) => Ok(space),
             _ => Err(Error::unavailable(format_args!("shard {shard} is being rebuilt"))),
@@ -152,7 +151,8 @@ impl Shards {
             return Ok(());
         }
         let asked = Instant::now();
-        cursor::all(&self.pool).await?.iter().for_each(|cursor| self.learn(cursor));
+        // Boxed: it is rare, and the futures of those who write would carry it along.
+        Box::pin(cursor::all(&self.pool)).await?.iter().for_each(|cursor| self.learn(cursor));
         *refreshed = asked;
         Ok(())
     }

@@ -42,9 +42,8 @@ impl Redis {
             let client = lines.line()?.client.clone();
             let (info, ahead_ms) = info_of(&client).await?;
             let asks = ["GET"].into_iter().chain(SETTINGS).map(Value::from).collect();
-            let told = ask(&client, "CONFIG", asks).await.map(Value::into_array).unwrap_or_default();
-            let texts: Vec<String> = told.into_iter().filter_map(Value::into_string).collect();
-            let settings = texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+            let told = ask(&client, "CONFIG", asks).await.ok();
+            let settings = told.and_then(|told| told.convert().ok()).unwrap_or_default();
             Ok(ServerReport { address, ahead_ms, info, settings })
         });
         futures::future::try_join_all(asked).await

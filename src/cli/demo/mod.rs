@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use super::serve::until_signal;
 use super::target::{DEMO_FILE, DemoFile, SECRET_FILE};
 use crate::app::{self, App, AppState};
-use crate::config::{Config, LimitSettings, SECRET_MIN, Settings};
+use crate::config::{Config, LimitSettings, SECRET_MIN, Settings, WORKERS_MAX};
 use crate::operations;
 use receiver::Receiver;
 use supervisor::Supervisor;
@@ -51,7 +51,7 @@ pub struct Demo {
     shards: Option<u16>,
     /// Threads that serve requests; as many as there are cores unless set.
     #[arg(long, env = "ONRUSH_WORKERS", value_name = "COUNT")]
-    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=WORKERS_MAX as u64))]
     workers: Option<usize>,
     /// What to log.
     #[arg(long, env = "ONRUSH_LOG", default_value = "warn", value_name = "FILTER")]
