@@ -202,10 +202,12 @@ pub fn rate(tenths: i64) -> f64 {
     tenths as f64 / 10.0
 }
 
-/// Between two polls: a second near the head, fifteen far from it, spread so that a crowd does not come at
-/// once. `spread` is 0.0..1.0.
-pub fn poll_after_ms(position: i64, spread: f64) -> i64 {
-    let base = (POLL_NEAR_MS + position.saturating_mul(POLL_MS_A_PLACE)).clamp(POLL_NEAR_MS, POLL_FAR_MS);
+/// Between two polls: a second near the head, fifteen far from it, and no longer than a place is likely to
+/// wait, so that nobody who is in learns of it late where the line is fast. Spread so that a crowd does not
+/// come at once; `spread` is 0.0..1.0.
+pub fn poll_after_ms(position: i64, wait_seconds: i64, spread: f64) -> i64 {
+    let far = POLL_NEAR_MS + position.saturating_mul(POLL_MS_A_PLACE);
+    let base = far.min(wait_seconds.saturating_mul(1_000)).clamp(POLL_NEAR_MS, POLL_FAR_MS);
     let reach = base * POLL_JITTER_PERCENT / 100;
     base - reach + (spread * (2 * reach) as f64) as i64
 }
@@ -236,10 +238,18 @@ mod tests {
 
     #[test]
     fn polls_grow_rarer_with_the_distance() {
-        assert_eq!(poll_after_ms(1, 0.5), 1_005);
-        assert_eq!(poll_after_ms(1_000_000, 0.0), 12_750);
-        assert_eq!(poll_after_ms(1_000_000, 1.0), 17_250);
-        assert!((1..5_000).all(|at| poll_after_ms(at, 0.5) <= poll_after_ms(at + 1, 0.5)));
+        assert_eq!(poll_after_ms(1, 60, 0.5), 1_005);
+        assert_eq!(poll_after_ms(1_000_000, 600, 0.0), 12_750);
+        assert_eq!(poll_after_ms(1_000_000, 600, 1.0), 17_250);
+        assert!((1..5_000).all(|at| poll_after_ms(at, 60, 0.5) <= poll_after_ms(at + 1, 60, 0.5)));
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_after_his_turn() {
+        assert_eq!(poll_after_ms(2_000, 1, 0.5), 1_000);
+        assert_eq!(poll_after_ms(2_000, 4, 0.5), 4_000);
+        assert_eq!(poll_after_ms(2_000, WAIT_SECONDS_MAX, 0.5), 11_000);
+        assert_eq!(poll_after_ms(1, 0, 0.5), 1_000);
     }
 
     #[test]

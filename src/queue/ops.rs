@@ -71,6 +71,8 @@ impl Pace {
 fn place(queue: QueueId, number: i64, status: PlaceStatus, detail: i64, pace: Pace) -> PlaceView {
     let active = status == PlaceStatus::Active;
     let position = if active { 0 } else { detail.max(1) };
+    let wait = estimated_wait_seconds(position, pace.measured, pace.set_tenths);
+    let next = if active { POLL_ACTIVE_MS } else { poll_after_ms(position, wait, fastrand::f64()) };
     PlaceView {
         token: None,
         queue_id: queue,
@@ -78,8 +80,8 @@ fn place(queue: QueueId, number: i64, status: PlaceStatus, detail: i64, pace: Pa
         status,
         position,
         ahead: (position - 1).max(0),
-        estimated_wait_seconds: estimated_wait_seconds(position, pace.measured, pace.set_tenths),
-        poll_after_ms: if active { POLL_ACTIVE_MS } else { poll_after_ms(position, fastrand::f64()) },
+        estimated_wait_seconds: wait,
+        poll_after_ms: next,
         expires_at: active.then(|| from_millis(detail)),
     }
 }
