@@ -42,6 +42,7 @@ use crate::queue::ticket::Tickets;
 use crate::ranking;
 use crate::redis::{Redis, Scripts};
 use crate::sabotage::Defence;
+use crate::wallet::closing::Closing;
 use crate::{database, delivery, metrics, router, schedule, scripts};
 
 /// The application as handlers hold it.
@@ -107,6 +108,8 @@ pub struct App {
     pub presence: Presence,
     /// Where people join queues.
     pub door: Door,
+    /// Transfers that Redis is to forget.
+    pub closing: Closing,
     /// Payments that run here.
     pub driven: Driven,
     /// Events and rewards that events give out change one at a time; who waits here holds no connection.
@@ -201,6 +204,7 @@ impl App {
             batch_begun: tokio::sync::Notify::new(),
             lines: Lines::default(),
             presence: Presence::default(),
+            closing: Closing::default(),
             driven: Driven::default(),
             texts: tokio::sync::Mutex::default(),
             readiness: tokio::sync::Mutex::default(),

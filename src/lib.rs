@@ -93,13 +93,14 @@
 //!     participant S as Redis (concert's shard)
 //!     participant P as Postgres
 //!     C->>O: POST /v1/payments (Queue-Token, Idempotency-Key)
+//!     O->>S: seats/held: is he in, and is the hold his? Else Postgres says what is in the way
 //!     O->>U: 1 wallet/reserve: balance − amount, transfer PENDING
 //!     U->>P: durable
 //!     O->>S: 2 payments/decide: SOLD and confirmed, or why not; said once
 //!     S->>P: durable
 //!     alt confirmed
 //!         O-->>C: 201 PAID
-//!         O->>U: wallet/close (clean-up)
+//!         O->>U: wallet/close (clean-up, a few times a second, for all that were paid)
 //!     else refused
 //!         O->>U: 3 wallet/void: the points go back
 //!         U->>P: durable

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::clock::from_millis;
 use crate::error::{Code, Error};
 use crate::http::identity::Identity;
-use crate::ids::{ConcertId, PaymentId, TransactionId, UserId};
+use crate::ids::{ConcertId, PaymentId, ReservationId, TransactionId, UserId};
 use crate::journal::table::recall::Recalled;
 use crate::journal::{Done, IdempotencyKey, Request, Step};
 use crate::metrics;
@@ -15,7 +15,7 @@ use crate::queue;
 use crate::queue::ticket::Ticket;
 use crate::redis::Space;
 use crate::seats;
-use crate::seats::model::Reservation;
+use crate::seats::model::Hold;
 use crate::wallet;
 use crate::wallet::model::SetAside;
 
@@ -37,17 +37,15 @@ pub async fn pay(
             .map_err(|e| e.replayed(true));
     }
     let _driving = app.driven.drive(request.op);
-    let transfer = match past.into_iter().find(|step| step.op.step == RESERVE) {
+    let (transfer, hold) = match past.into_iter().find(|step| step.op.step == RESERVE) {
         // Half-done: it goes on where it stopped, whatever became of the pass.
-        Some(reserved) => resume(request.op, reserved)?,
+        Some(reserved) => (resume(request.op, reserved)?, None),
         None => {
-            let found = seats::table::reservation(&app.pool, body.reservation_id).await?;
-            let found = found.filter(|found| found.user_id == ticket.user);
-            if found.as_ref().is_some_and(|found| found.concert_id != ConcertId::from(ticket.queue)) {
-                return Err(Error::refused(Code::QueueTokenInvalid));
-            }
-            queue::ops::check_pass(app, ticket).await?;
-            reserve(app, &request, &payable(app, found)?).await?
+            let hold = match seats::ops::payable(app, ticket, body.reservation_id).await? {
+                Some(hold) => hold,
+                None => payable(app, ticket, body.reservation_id).await?,
+            };
+            (reserve(app, &request, &hold).await?, Some(hold))
         }
     };
     // From here on points are set aside: whatever fails, the outcome is not known yet.
@@ -55,7 +53,7 @@ pub async fn pay(
         Error::Unavailable(_, why) => Error::outcome_unknown(why),
         other => other,
     };
-    let decision = decide(app, &transfer).await.map_err(unknown)?;
+    let decision = decide(app, &transfer, hold).await.map_err(unknown)?;
     let payment = conclude(app, ticket.user, &decision).await.map_err(unknown)?;
     Ok((payment, false))
 }
@@ -64,37 +62,47 @@ fn resume(op: uuid::Uuid, reserved: Recalled) -> Result<Transfer, Error> {
     Transfer::of(op, &Done::recalled(reserved))
 }
 
-/// Refuses what is hopeless before any point is moved.
-fn payable(app: &App, found: Option<Reservation>) -> Result<Reservation, Error> {
+/// Refuses what is hopeless before any point is moved: who pays for what he does not hold, or is not in, is
+/// told what stands in the way by what Postgres remembers.
+async fn payable(app: &App, ticket: &Ticket, id: ReservationId) -> Result<Hold, Error> {
+    let found = seats::table::reservation(&app.pool, id).await?;
+    let found = found.filter(|found| found.user_id == ticket.user);
+    if found.as_ref().is_some_and(|found| found.concert_id != ConcertId::from(ticket.queue)) {
+        return Err(Error::refused(Code::QueueTokenInvalid));
+    }
+    queue::ops::check_pass(app, ticket).await?;
     let found = found.ok_or_else(|| Error::refused(Code::ReservationNotFound))?;
     seats::ops::open_or_refused(&found)?;
     if found.expires_at <= app.clock.now() {
         return Err(Error::refused(Code::HoldExpired));
     }
-    Ok(found)
+    Ok(Hold::from(&found))
 }
 
 /// Step 1: the points are set aside.
-async fn reserve(app: &App, request: &Request, reservation: &Reservation) -> Result<Transfer, Error> {
+async fn reserve(app: &App, request: &Request, hold: &Hold) -> Result<Transfer, Error> {
     let aside = SetAside {
-        user: reservation.user_id,
-        amount: reservation.amount,
+        user: hold.user_id,
+        amount: hold.amount,
         transaction: TransactionId::mint(),
         payment: PaymentId::mint(),
-        reservation: reservation.reservation_id,
-        concert: reservation.concert_id,
+        reservation: hold.reservation_id,
+        concert: hold.concert_id,
     };
     let done = wallet::ops::reserve(app, request, &aside).await?;
     Transfer::of(request.op, &done)
 }
 
-/// Step 2: the seats' shard decides, once.
-async fn decide(app: &App, transfer: &Transfer) -> Result<Done, Error> {
+/// Step 2: the seats' shard decides, once. A payment that goes on where it stopped does not know its hold;
+/// one that a loss of Redis took before it was durable cannot be sold.
+async fn decide(app: &App, transfer: &Transfer, hold: Option<Hold>) -> Result<Done, Error> {
     let points = &transfer.points;
-    let reservation = seats::table::reservation(&app.pool, points.reservation).await?;
-    let reservation = reservation
-        .ok_or_else(|| Error::internal(format_args!("{} is not in postgres", points.reservation)))?;
-    let script = |space: &Space| store::decide(space, transfer, &reservation);
+    let hold = match hold {
+        Some(hold) => Some(hold),
+        None => seats::table::reservation(&app.pool, points.reservation).await?.as_ref().map(Hold::from),
+    };
+    let Some(hold) = hold else { return abort(app, transfer).await };
+    let script = |space: &Space| store::decide(space, transfer, &hold);
     let step = Step::exempt(transfer.op, DECIDE);
     app.journal.step(app.journal.shards.of(points.concert.uuid()), &step, script).await?.done()
 }
@@ -113,10 +121,7 @@ pub async fn conclude(app: &App, user: UserId, decision: &Done) -> Result<Paymen
         if !decision.replayed {
             metrics::sold();
         }
-        let shard = app.journal.shards.of(user.uuid());
-        if let Err(error) = wallet::ops::close(app, shard, fact.transfer).await {
-            tracing::debug!(%error, "closing a transfer; clean-up will");
-        }
+        app.closing.later(app.journal.shards.of(user.uuid()), fact.transfer);
         return Ok(Payment {
             payment_id: fact.payment,
             reservation_id: fact.reservation,

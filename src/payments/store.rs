@@ -5,7 +5,7 @@ use crate::ids::{ConcertId, PaymentId, Points, QueueId, ReservationId, ShowId, U
 use crate::queue;
 use crate::redis::{Key, Space, script};
 use crate::seats;
-use crate::seats::model::Reservation;
+use crate::seats::model::Hold;
 
 /// Transfer → what was decided, in the form of an operation's record.
 pub fn decided(space: &Space) -> Key {
@@ -36,11 +36,11 @@ script! {
     Forget = "payments/forget" { keys { decided } args { transfers: String } }
 }
 
-/// Sells the held seats of a transfer's reservation, or says why not.
-pub fn decide(space: &Space, transfer: &Transfer, reservation: &Reservation) -> Decide {
+/// Sells the seats that a transfer is for, or says why not.
+pub fn decide(space: &Space, transfer: &Transfer, hold: &Hold) -> Decide {
     let points = &transfer.points;
     let (concert, queue) = (points.concert, QueueId::from(points.concert));
-    let seats = seats::store::cancel(space, reservation);
+    let seats = seats::store::cancel(space, hold);
     Decide {
         decided: decided(space),
         state: seats.state,
@@ -57,8 +57,8 @@ pub fn decide(space: &Space, transfer: &Transfer, reservation: &Reservation) -> 
         ended: queue::store::ended(space, queue),
         queue,
         concert,
-        show: reservation.show_id,
-        seats: seats::store::list(&reservation.seat_numbers),
+        show: hold.show_id,
+        seats: hold.seats.clone(),
         user: points.user,
         reservation: points.reservation,
         payment: points.payment,

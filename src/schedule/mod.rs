@@ -26,8 +26,8 @@ use crate::redis::Shard;
 use crate::sabotage::Defence;
 use crate::{coupons, metrics, payments, queue, ranking, rewards, seats, wallet};
 
-/// Pause between two times that marks of who polled are carried to Redis.
-const MARKS_EVERY: Duration = Duration::from_millis(250);
+/// Pause between two times that what was gathered is carried to Redis: who polled, which transfers are over.
+const CARRY_EVERY: Duration = Duration::from_millis(250);
 /// Pause between two looks for payments that nobody drives.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// Looks for requests that nobody drives between two looks for days that are over.
@@ -71,7 +71,7 @@ impl Background {
         ticks.spawn(until(stop_ticks.clone(), watch_servers(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), watch_changes(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), calendar::keep(app.clone())));
-        ticks.spawn(until(stop_ticks.clone(), carry_marks(app.clone())));
+        ticks.spawn(until(stop_ticks.clone(), carry(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), forget_clients(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), unlink_dead(app.clone())));
         ticks.spawn(until(stop_ticks.clone(), coupons::batches::keep(app.clone())));
@@ -105,6 +105,9 @@ impl Background {
     /// Ends it: what is soft is journaled, the journal is drained, leases are given back.
     pub async fn end(self, app: &AppState) {
         self.stop_ticks.cancel();
+        if let Err(error) = wallet::closing::close_gathered(app).await {
+            tracing::debug!(%error, "closing transfers; clean-up will");
+        }
         let shards: Vec<Shard> = self.owned.borrow().iter().copied().collect();
         for shard in &shards {
             if let Err(error) = queue::tick::tick_shard(app, *shard).await {
@@ -304,13 +307,14 @@ async fn unlink_dead(app: AppState) {
     }
 }
 
-async fn carry_marks(app: AppState) {
-    let mut ticks = interval(MARKS_EVERY);
+async fn carry(app: AppState) {
+    let mut ticks = interval(CARRY_EVERY);
     loop {
         ticks.tick().await;
         app.lines.tell();
-        if let Err(error) = queue::presence::carry_marks(&app).await {
-            tracing::debug!(%error, "carrying marks");
+        let marked = queue::presence::carry_marks(&app).await;
+        if let Err(error) = marked.and(wallet::closing::close_gathered(&app).await) {
+            tracing::debug!(%error, "carrying what was gathered");
         }
     }
 }

@@ -112,6 +112,44 @@ pub struct Reservation {
     pub user_id: UserId,
 }
 
+/// A hold, as its shard has it.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// The reservation.
+    pub reservation_id: ReservationId,
+    /// Which concert.
+    pub concert_id: ConcertId,
+    /// Which show.
+    pub show_id: ShowId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Numbers by commas, ascending.
+    pub seats: String,
+    /// Points for all of them.
+    pub amount: Points,
+    /// When it ends, in milliseconds.
+    pub deadline_ms: i64,
+}
+
+impl From<&Reservation> for Hold {
+    fn from(of: &Reservation) -> Self {
+        Self {
+            reservation_id: of.reservation_id,
+            concert_id: of.concert_id,
+            show_id: of.show_id,
+            user_id: of.user_id,
+            seats: list(&of.seat_numbers),
+            amount: of.amount,
+            deadline_ms: of.expires_at.timestamp_millis(),
+        }
+    }
+}
+
+/// Numbers by commas.
+pub fn list(seats: &[u32]) -> String {
+    seats.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

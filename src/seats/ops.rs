@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 
 use super::event::{HoldCancelled, SeatsHeld};
-use super::model::{Reservation, ReservationStatus, ReserveRequest, Seats};
+use super::model::{Hold, Reservation, ReservationStatus, ReserveRequest, Seats};
 use super::{store, table};
 use crate::accounts::model::Role;
 use crate::app::App;
@@ -96,6 +96,23 @@ fn held(fact: &SeatsHeld) -> Reservation {
     }
 }
 
+/// What the ticket's user may pay for under this id, if he is in and it is his; `None` where anything is in
+/// the way, which is for Postgres to say.
+pub async fn payable(app: &App, ticket: &Ticket, id: ReservationId) -> Result<Option<Hold>, Error> {
+    let (concert, now) = (ConcertId::from(ticket.queue), app.clock.now_ms());
+    if ticket.is_expired(now) {
+        return Ok(None);
+    }
+    let shard = app.journal.shards.of(concert.uuid());
+    let reply = app.journal.ask(shard, |space| store::held(space, ticket, id)).await?;
+    if reply.word() != "done" {
+        return Ok(None);
+    }
+    app.presence.is_in(ticket);
+    let payable = |hold: &Hold| hold.user_id == ticket.user && hold.deadline_ms > now;
+    Ok(store::read_hold(concert, id, &reply.text(0)?).filter(payable))
+}
+
 /// A reservation that this user may see.
 pub async fn visible(app: &App, me: Identity, id: ReservationId) -> Result<Reservation, Error> {
     let found = table::reservation(&app.pool, id).await?;
@@ -122,8 +139,8 @@ pub async fn cancel(
     if found.user_id != me.user {
         request = request.audited(Act::new(by, format_args!("reservations/{id}"), None::<&()>));
     }
-    let shard = app.journal.shards.of(found.concert_id.uuid());
-    match app.journal.perform(shard, &request, |space| store::cancel(space, &found)).await? {
+    let (shard, hold) = (app.journal.shards.of(found.concert_id.uuid()), Hold::from(&found));
+    match app.journal.perform(shard, &request, |space| store::cancel(space, &hold)).await? {
         Outcome::Done(done) => {
             let _: HoldCancelled = done.facts.first().map_err(Error::internal)?;
             Ok(done.replayed)

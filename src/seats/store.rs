@@ -2,10 +2,10 @@
 
 use chrono::NaiveDate;
 
-use super::model::Reservation;
+use super::model::{Hold as Held, list};
 use crate::concerts;
 use crate::concerts::model::Show;
-use crate::ids::{ConcertId, QueueId, ReservationId, ShowId, UserId};
+use crate::ids::{ConcertId, Points, QueueId, ReservationId, ShowId, UserId};
 use crate::queue;
 use crate::queue::ticket::Ticket;
 use crate::redis::{Key, Space, script};
@@ -68,6 +68,12 @@ script! {
         args { concert: ConcertId, show: ShowId, reservations: String }
     }
 
+    /// What a user who is in holds under an id.
+    Look = "seats/held" {
+        keys { room, waiting, passes, active, ended, holds }
+        args { user: UserId, number: i64, reservation: ReservationId }
+    }
+
     /// Which seats are taken.
     Read = "seats/read" {
         keys { room, waiting, passes, active, ended, shows, taken }
@@ -86,11 +92,6 @@ pub struct Wanted {
     pub reservation: ReservationId,
     /// Numbers.
     pub seats: Vec<u32>,
-}
-
-/// Numbers by commas.
-pub fn list(seats: &[u32]) -> String {
-    seats.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Holds seats.
@@ -126,7 +127,7 @@ pub fn hold(space: &Space, ticket: &Ticket, wanted: &Wanted) -> Hold {
 }
 
 /// Gives a hold up.
-pub fn cancel(space: &Space, hold: &Reservation) -> Cancel {
+pub fn cancel(space: &Space, hold: &Held) -> Cancel {
     let (concert, show) = (hold.concert_id, hold.show_id);
     Cancel {
         state: state(space, show),
@@ -139,8 +140,40 @@ pub fn cancel(space: &Space, hold: &Reservation) -> Cancel {
         concert,
         user: hold.user_id,
         reservation: hold.reservation_id,
-        deadline: hold.expires_at.timestamp_millis(),
+        deadline: hold.deadline_ms,
     }
+}
+
+/// What the ticket's user holds under this id in the concert of its queue.
+pub fn held(space: &Space, ticket: &Ticket, reservation: ReservationId) -> Look {
+    let pass = queue::store::poll(space, ticket);
+    Look {
+        room: pass.room,
+        waiting: pass.waiting,
+        passes: pass.passes,
+        active: pass.active,
+        ended: pass.ended,
+        holds: holds(space, ConcertId::from(ticket.queue)),
+        user: pass.user,
+        number: pass.number,
+        reservation,
+    }
+}
+
+/// Reads what `seats/held` found; `None` where there is no hold.
+pub fn read_hold(concert: ConcertId, reservation: ReservationId, record: &str) -> Option<Held> {
+    let [user, show, seats, amount, deadline] = record.split('|').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    Some(Held {
+        reservation_id: reservation,
+        concert_id: concert,
+        show_id: show.parse().ok()?,
+        user_id: user.parse().ok()?,
+        seats: seats.to_owned(),
+        amount: Points::new(amount.parse().ok()?)?,
+        deadline_ms: deadline.parse().ok()?,
+    })
 }
 
 /// Frees the seats of holds that are over; `reservations` by commas.

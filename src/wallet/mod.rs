@@ -7,6 +7,7 @@
 //! Keys: `balances` (a field a user), `reserved` (a field a user who has paid), `transfers` and `ages` (what
 //! is set aside now, until closed).
 
+pub mod closing;
 pub mod event;
 pub mod model;
 pub mod ops;

@@ -112,14 +112,5 @@ pub async fn clean(app: &App, shard: Shard) -> Result<(), Error> {
         return Ok(());
     }
     let posted = super::table::posted(&mut *app.pool.acquire().await?, &old).await?;
-    for op in posted {
-        close(app, shard, op).await?;
-    }
-    Ok(())
-}
-
-/// Forgets a transfer whose seats are sold.
-pub async fn close(app: &App, shard: Shard, transfer: uuid::Uuid) -> Result<(), Error> {
-    let script = |space: &Space| store::close(space, transfer);
-    app.journal.ask(shard, script).await.map(drop)
+    super::closing::close(app, shard, &posted).await
 }

@@ -64,8 +64,8 @@ script! {
         args { transaction: TransactionId, payment: PaymentId }
     }
 
-    /// Forgets a transfer that was paid.
-    Close = "wallet/close" { keys { reserved, transfers, ages } args { transfer: uuid::Uuid } }
+    /// Forgets transfers that were paid.
+    Close = "wallet/close" { keys { reserved, transfers, ages } args { closed: String } }
 
     /// Old transfers.
     Pending = "wallet/pending" { keys { ages } args { older_ms: i64, limit: u32 } }
@@ -128,7 +128,7 @@ pub fn void(space: &Space, transaction: TransactionId, payment: PaymentId) -> Vo
     }
 }
 
-/// Forgets a transfer that was paid.
-pub fn close(space: &Space, transfer: uuid::Uuid) -> Close {
-    Close { reserved: reserved(space), transfers: transfers(space), ages: ages(space), transfer }
+/// Forgets transfers that were paid; `closed` by commas.
+pub fn close(space: &Space, closed: String) -> Close {
+    Close { reserved: reserved(space), transfers: transfers(space), ages: ages(space), closed }
 }

@@ -308,6 +308,56 @@ async fn a_payment_that_nobody_drives_is_aborted_and_its_points_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_goes_on_without_its_hold_is_aborted() {
+    // Its points were set aside; its hold was lost before it was durable.
+    let dies =
+        Sabotage::default().change_script("payments/decide", "local refused = why_not()", "error('died')");
+    with_apps(Build { sabotage: dies, ack_timeout_ms: 1_000, ..Build::default() }, async |app| {
+        let (client, operator, user) = (app.client(), app.operator().await, app.user(1_000).await);
+        let concert = client.concert(&operator, 5, 300, json!({})).await;
+        let buyer = buyer(&client, &concert, user, 2).await;
+        let key = key();
+        assert!(pay(&client, &buyer, &key).await.status >= 500);
+        app.sql("create table lost as select * from reservations").await;
+        app.sql("delete from reservations").await;
+        pay(&client, &buyer, &key).await.refused(409, "payment_aborted");
+        assert_eq!(client.balance(&buyer.user).await, 1_000);
+        app.sql("insert into reservations select * from lost").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_forgets_a_transfer_whose_seats_are_sold() {
+    with_app(async |app| {
+        let (client, operator, user) = (app.client(), app.operator().await, app.user(1_000).await);
+        let concert = client.concert(&operator, 5, 300, json!({})).await;
+        let buyer = buyer(&client, &concert, user, 2).await;
+        pay(&client, &buyer, &key()).await.expect(201);
+        let shard = app.inside(0).journal.shards.of(buyer.user.id.parse().unwrap());
+        let wallet = |part: &str| app.journal_key(shard.0).replace(":journal", &format!(":wallet:{part}"));
+        let (transfers, reserved, ages) = (wallet("transfers"), wallet("reserved"), wallet("ages"));
+        let is_forgotten = async || {
+            let aside = app.redis(&["HGET", &reserved, &buyer.user.id]).await;
+            aside.ends_with("\r\n0\r\n") && app.redis_int(&["EXISTS", &transfers, &ages]).await == 0
+        };
+        eventually("it is forgotten", is_forgotten).await;
+        // An instance that died before it could: clean-up finds the transfer later.
+        let op: String = sqlx::query_scalar("select op::text from transfers")
+            .fetch_one(&app.inside(0).pool)
+            .await
+            .unwrap();
+        let held = format!("{}|300|700|{}|{}|{concert}", buyer.user.id, key(), buyer.reservation);
+        app.redis(&["HSET", &transfers, &op, &held]).await;
+        app.redis(&["HSET", &reserved, &buyer.user.id, "300"]).await;
+        let long_ago = chrono::Utc::now().timestamp_millis() - 61_000;
+        app.redis(&["ZADD", &ages, &long_ago.to_string(), &op]).await;
+        eventually("clean-up forgot it", is_forgotten).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_hopeless_is_refused_before_any_point_moves() {
     with_app(async |app| {
         let (client, operator) = (app.client(), app.operator().await);
