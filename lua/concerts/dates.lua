@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- concerts/dates: the shows of a concert and their free seats, for a user who is in.
--- USES shard pass
+-- USES shard reads pass
 -- KEYS room waiting passes active ended shows free
 -- ARGV user number
 -- RETURNS done(shows free) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone

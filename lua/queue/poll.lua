@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- queue/poll: how a ticket stands.
--- USES shard pass
+-- USES shard reads pass
 -- KEYS room waiting passes active ended
 -- ARGV user number
 -- RETURNS active(ends pace rate) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- seats/read: which seats of a show are taken, for a user who is in. A bitmap: bit n for seat n.
--- USES shard pass
+-- USES shard reads pass
 -- KEYS room waiting passes active ended shows taken
 -- ARGV user number show
 -- RETURNS done(taken) | queue_not_admitted(position pace rate) | lost | queue_ticket_gone | queue_not_found

@@ -97,7 +97,7 @@ pub async fn get(app: &App, id: ConcertId) -> Result<ConcertWithShows, Error> {
 pub async fn dates(app: &App, ticket: &Ticket) -> Result<Dates, Error> {
     let concert = ConcertId::from(ticket.queue);
     let shard = app.journal.shards.of(concert.uuid());
-    let reply = app.journal.ask(shard, |space| store::free_by_show(space, ticket)).await?;
+    let reply = app.journal.ask_together(shard, |space| store::free_by_show(space, ticket)).await?;
     if reply.word() != "done" {
         return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
     }

@@ -1,6 +1,6 @@
-//! Calls of scripts that journal, many in a run: what is called while runs are under way goes in with the
-//! next. A run costs Redis and the connection much the same for one call as for many; each call in it decides
-//! for itself, in order, as if it had come alone.
+//! Calls of scripts that take many in a run: what is called while runs are under way goes in with the next.
+//! A run costs Redis and the connection much the same for one call as for many; each call in it decides for
+//! itself, in order, as if it had come alone.
 //!
 //! One desk for all shards, so that their runs leave together: a Redis that is woken for each of sixteen runs
 //! takes twice the time for them, with caches that hold what others did meanwhile.
@@ -33,29 +33,36 @@ pub struct Once {
     pub epoch: u64,
     /// The time that a test says it is.
     pub clock: String,
+    /// Of a script that journals.
+    pub writes: Option<Writes>,
+}
+
+/// What the calls of a run of a script that journals have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Writes {
     /// Who calls.
     pub origin: InstanceId,
     /// How far behind Postgres may be, in milliseconds, or they are refused as busy.
     pub gate_ms: Option<u128>,
 }
 
-/// A call of a script that journals.
+/// A call of a script that takes many.
 #[derive(Debug)]
-pub struct Write {
+pub struct Call {
     /// Which script.
     pub source: &'static Source,
     /// Its keys.
     pub keys: Vec<Key>,
     /// What it may have in common with others.
     pub once: Once,
-    /// When its operation was looked up, in milliseconds.
+    /// When the operation of a script that journals was looked up, in milliseconds.
     pub asked_ms: i64,
     /// What it says for itself, packed.
-    pub call: Bytes,
+    pub said: Bytes,
 }
 
-impl Write {
-    fn goes_with(&self, other: &Write) -> bool {
+impl Call {
+    fn goes_with(&self, other: &Call) -> bool {
         std::ptr::eq(self.source, other.source) && self.once == other.once && self.keys == other.keys
     }
 }
@@ -63,7 +70,7 @@ impl Write {
 type Answer = oneshot::Sender<Result<Reply, RedisError>>;
 
 /// Where calls are handed in.
-pub struct Desk(mpsc::Sender<(Write, Answer)>);
+pub struct Desk(mpsc::Sender<(Call, Answer)>);
 
 impl Desk {
     /// Starts its task, which ends with it.
@@ -74,9 +81,9 @@ impl Desk {
     }
 
     /// Makes a call.
-    pub async fn call(&self, write: Write) -> Result<Reply, RedisError> {
+    pub async fn call(&self, call: Call) -> Result<Reply, RedisError> {
         let (answer, answered) = oneshot::channel();
-        if let Err(mpsc::error::TrySendError::Full(waits)) = self.0.try_send((write, answer)) {
+        if let Err(mpsc::error::TrySendError::Full(waits)) = self.0.try_send((call, answer)) {
             let room = Box::pin(self.0.send_timeout(waits, PATIENCE)).await;
             room.map_err(|_| RedisError::Away("too many calls wait".into()))?;
         }
@@ -84,7 +91,7 @@ impl Desk {
     }
 }
 
-async fn serve(redis: Arc<Redis>, mut receiver: mpsc::Receiver<(Write, Answer)>) {
+async fn serve(redis: Arc<Redis>, mut receiver: mpsc::Receiver<(Call, Answer)>) {
     let mut waiting = Vec::with_capacity(TOGETHER_MAX);
     while receiver.recv_many(&mut waiting, TOGETHER_MAX).await > 0 {
         // Who called may have given up while others were under way.
@@ -97,24 +104,24 @@ async fn serve(redis: Arc<Redis>, mut receiver: mpsc::Receiver<(Write, Answer)>)
 
 /// Calls of one run, and who waits for each.
 struct Together {
-    first: Write,
+    first: Call,
     calls: Vec<Bytes>,
     answers: Vec<Answer>,
 }
 
-fn sorted(calls: impl Iterator<Item = (Write, Answer)>) -> Vec<Together> {
+fn sorted(calls: impl Iterator<Item = (Call, Answer)>) -> Vec<Together> {
     let mut runs: Vec<Together> = Vec::new();
-    for (mut write, answer) in calls {
-        let call = std::mem::take(&mut write.call);
-        let fits = |run: &&mut Together| run.calls.len() < CALLS_MAX && run.first.goes_with(&write);
+    for (mut call, answer) in calls {
+        let said = std::mem::take(&mut call.said);
+        let fits = |run: &&mut Together| run.calls.len() < CALLS_MAX && run.first.goes_with(&call);
         match runs.iter_mut().find(fits) {
             Some(run) => {
                 // The oldest look-up speaks for all.
-                run.first.asked_ms = run.first.asked_ms.min(write.asked_ms);
-                run.calls.push(call);
+                run.first.asked_ms = run.first.asked_ms.min(call.asked_ms);
+                run.calls.push(said);
                 run.answers.push(answer);
             }
-            None => runs.push(Together { first: write, calls: vec![call], answers: vec![answer] }),
+            None => runs.push(Together { first: call, calls: vec![said], answers: vec![answer] }),
         }
     }
     runs
@@ -122,13 +129,15 @@ fn sorted(calls: impl Iterator<Item = (Write, Answer)>) -> Vec<Together> {
 
 /// Whoever does not wait any more is not answered.
 async fn make(redis: Arc<Redis>, run: Together) {
-    let Together { first: Write { source, keys, once, asked_ms, .. }, calls, answers } = run;
+    let Together { first: Call { source, keys, once, asked_ms, .. }, calls, answers } = run;
     let mut said = Args::default();
     said.push(once.epoch);
     said.push(once.clock);
-    said.push(once.origin);
-    said.push(once.gate_ms.map(|gate| gate.to_string()).unwrap_or_default());
-    said.push(asked_ms);
+    if let Some(writes) = once.writes {
+        said.push(writes.origin);
+        said.push(writes.gate_ms.map(|gate| gate.to_string()).unwrap_or_default());
+        said.push(asked_ms);
+    }
     match redis.call_many(Run { source, keys, once: said, calls }).await {
         Ok(replies) => {
             answers.into_iter().zip(replies).for_each(|(answer, reply)| drop(answer.send(Ok(reply))))

@@ -13,6 +13,7 @@
 
 pub mod ack;
 pub mod adopt;
+mod ask;
 pub mod changes;
 pub mod dead;
 pub mod desk;
@@ -54,10 +55,10 @@ use crate::clock::Clock;
 use crate::coupons::codes::Codes;
 use crate::error::{Code, Error};
 use crate::ids::InstanceId;
-use crate::redis::{Args, Call, Redis, RedisError, Reply, Script, Shard, Space};
+use crate::redis::{Args, Redis, RedisError, Reply, Script, Shard, Space};
 use crate::sabotage::Defence;
 use ack::{Acks, Pending};
-use desk::{Desk, Once, Write};
+use desk::{Desk, Once, Writes};
 use request::{Turn, Turns};
 use table::recall::{self, KeyScope, Recalled};
 
@@ -151,22 +152,6 @@ impl Journal {
         store::Standing::read(&self.redis.run(tick, STANDING_MAX).await?)
     }
 
-    /// Calls a script that journals nothing: a read, or a soft change. Once more when the epoch was stale.
-    pub async fn ask<S: Script>(&self, shard: Shard, build: impl Fn(&Space) -> S) -> Result<Reply, Error> {
-        for _ in 0..2 {
-            let space = self.shards.live(shard).await?;
-            let (mut keys, mut args) = (vec![space.meta()], Args::default());
-            args.push(space.epoch);
-            args.push(self.clock.argument());
-            keys.extend(build(&space).tell(&mut args));
-            let reply = self.redis.call_quick(Call { source: S::SOURCE, keys, args }).await?;
-            if !self.is_stale(&reply, shard).await? {
-                return Ok(reply);
-            }
-        }
-        Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
-    }
-
     /// A whole operation of one step: looks the key up, calls the script, waits until it is durable.
     pub async fn perform<S: Script>(
         &self,
@@ -201,7 +186,7 @@ impl Journal {
                 return Ok(outcome);
             }
         }
-        Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
+        Err(ask::changing(shard))
     }
 
     /// One step of a longer operation, durable before it returns.
@@ -251,7 +236,7 @@ impl Journal {
                 return Ok(outcome);
             }
         }
-        Err(Error::unavailable(format_args!("shard {shard} changes its epoch")))
+        Err(ask::changing(shard))
     }
 
     /// The time is that of the clock which the script will compare it with.
@@ -311,15 +296,15 @@ impl Journal {
         args.push(&step.fingerprint);
         args.push(&step.lines);
         keys.extend(build(space).tell(&mut args));
-        let write = Write {
+        let call = desk::Call {
             source: S::SOURCE,
             keys,
             once: self.said_once(space, step.gate),
             asked_ms: looked.at_ms,
-            call: args.packed(),
+            said: args.packed(),
         };
         let pending = durable.then(|| self.acks.expect(step.op));
-        let reply = match self.desk.call(write).await {
+        let reply = match self.desk.call(call).await {
             Ok(reply) => reply,
             Err(error @ (RedisError::Away(_) | RedisError::Refused(_))) => return Err(error.into()),
             Err(error) => return Box::pin(self.unanswered(step, pending, error.to_string())).await,
@@ -385,11 +370,7 @@ impl Journal {
             Gate::Join => Some(self.limits.join_busy_after),
             Gate::Exempt => None,
         };
-        Once {
-            epoch: space.epoch,
-            clock: self.clock.argument(),
-            origin: self.me,
-            gate_ms: gate.map(|gate| gate.as_millis()),
-        }
+        let writes = Writes { origin: self.me, gate_ms: gate.map(|gate| gate.as_millis()) };
+        Once { epoch: space.epoch, clock: self.clock.argument(), writes: Some(writes) }
     }
 }

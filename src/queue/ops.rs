@@ -108,7 +108,7 @@ pub async fn poll(app: &AppState, ticket: &Ticket) -> Result<PlaceView, Error> {
 async fn stand(app: &App, ticket: &Ticket, checks_pass: bool) -> Result<PlaceView, Error> {
     let (queue, user, number) = (ticket.queue, ticket.user, ticket.number);
     metrics::polled("redis", 1);
-    let mut reply = app.journal.ask(shard(app, queue), |space| store::poll(space, ticket)).await?;
+    let mut reply = app.journal.ask_together(shard(app, queue), |space| store::poll(space, ticket)).await?;
     let lost = reply.word() == "lost";
     if lost {
         reply = restore(app, ticket).await?;

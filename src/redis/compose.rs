@@ -19,7 +19,7 @@
 //!
 //! A script that journals takes many calls in one run. What `lib/shard` and `lib/journal` ask for is said
 //! once; all else becomes a function of what each call says, and `lib/run`, which comes last, calls it for
-//! each.
+//! each. A script that uses `lib/reads` is asked likewise, with what `lib/shard` asks for said once.
 
 /// The files of `lua/lib`, by name.
 const LIBRARY: &[(&str, &str)] = &[
@@ -35,11 +35,12 @@ const LIBRARY: &[(&str, &str)] = &[
     ("claim", include_str!("../../lua/lib/claim.lua")),
     ("reward", include_str!("../../lua/lib/reward.lua")),
     ("asking", include_str!("../../lua/lib/asking.lua")),
+    ("reads", READS),
 ];
 /// What a script that journals ends with.
 const RUN: &str = include_str!("../../lua/lib/run.lua");
-/// What a script that journals begins with.
-const BEGINS: [&str; 2] = ["shard", "journal"];
+/// What a script ends with that is asked many times at once.
+const READS: &str = include_str!("../../lua/lib/reads.lua");
 
 /// The values of a header line such as `-- KEYS a b`; a line may be repeated.
 pub fn header<'a>(text: &'a str, field: &'a str) -> impl Iterator<Item = &'a str> {
@@ -50,10 +51,8 @@ pub fn header<'a>(text: &'a str, field: &'a str) -> impl Iterator<Item = &'a str
         .flat_map(str::split_whitespace)
 }
 
-/// Whether a script journals, and so takes many calls in one run.
-fn journals(text: &str) -> bool {
-    header(text, "USES").any(|library| library == "journal")
-}
+/// Which of its libraries make a script one that takes many calls in a run, after `lib/shard`.
+const MANY: [&str; 2] = ["journal", "reads"];
 
 /// The libraries that a script names, in its order.
 fn libraries(name: &str, text: &str) -> Result<Vec<&'static str>, String> {
@@ -62,6 +61,25 @@ fn libraries(name: &str, text: &str) -> Result<Vec<&'static str>, String> {
         found.map(|(_, text)| *text).ok_or_else(|| format!("{name} uses lua/lib/{library}, which is unknown"))
     };
     header(text, "USES").map(find).collect()
+}
+
+/// The libraries of a script that takes many calls: what is said once, what each call says, what comes last.
+type Parts = (Vec<&'static str>, Vec<&'static str>, &'static str);
+
+/// `None` for a script that is called by itself.
+fn parts_of_many(name: &str, text: &str) -> Result<Option<Parts>, String> {
+    let used: Vec<&str> = header(text, "USES").collect();
+    let Some(many) = MANY.iter().find(|many| used.contains(many)) else { return Ok(None) };
+    if !used.starts_with(&["shard", many]) {
+        return Err(format!("{name} takes many calls, so it must use shard {many} first"));
+    }
+    let mut once = libraries(name, text)?;
+    let each = once.split_off(2);
+    let last = match once.pop_if(|library| *library == READS) {
+        Some(reads) => reads,
+        None => RUN,
+    };
+    Ok(Some((once, each, last)))
 }
 
 /// Values of a header line of all these parts.
@@ -79,23 +97,19 @@ pub fn compose(name: &str, text: &str) -> Result<String, String> {
     let Some((shebang, body)) = text.split_once('\n').filter(|(first, _)| first.starts_with("#!lua")) else {
         return Err(format!("{name} does not begin with #!lua"));
     };
-    let mut once = libraries(name, text)?;
-    let mut each = Vec::new();
-    if journals(text) {
-        if !header(text, "USES").take(BEGINS.len()).eq(BEGINS) {
-            return Err(format!("{name} journals, so it must use {} first", BEGINS.join(" ")));
-        }
-        each = once.split_off(BEGINS.len());
-    }
     let keys = key_names(name, text)?;
-    let (said_once, said_each) = match journals(text) {
-        true => (named(&[&once[..], &[RUN]].concat(), "ARGV"), named(&[&each[..], &[text]].concat(), "ARGV")),
-        false => (named(&[&once[..], &[text]].concat(), "ARGV"), Vec::new()),
-    };
-    let function = format!("local function call({})\n", said_each.join(", "));
-    let pieces = match journals(text) {
-        true => [&once[..], &[&function], &each[..], &[body, "end\n", RUN]].concat(),
-        false => [&once[..], &[body]].concat(),
+    let function;
+    let (said_once, said_each, pieces) = match parts_of_many(name, text)? {
+        Some((once, each, last)) => {
+            let said_each = named(&[&each[..], &[text]].concat(), "ARGV");
+            function = format!("local function call({})\n", said_each.join(", "));
+            let pieces = [&once[..], &[&function], &each[..], &[body, "end\n", last]].concat();
+            (named(&[&once[..], &[last]].concat(), "ARGV"), said_each, pieces)
+        }
+        None => {
+            let once = libraries(name, text)?;
+            (named(&[&once[..], &[text]].concat(), "ARGV"), Vec::new(), [&once[..], &[body]].concat())
+        }
     };
     let mut bound = [vec!["kind".to_owned()], keys.clone(), said_once.clone(), said_each].concat();
     for piece in &pieces {
@@ -153,6 +167,19 @@ mod tests {
         assert!(rest.contains("return {one}\nend\n"));
         let late = "#!lua\n-- a/b: c.\n-- USES shard room journal\nreturn {}\n";
         assert!(compose("a/b", late).unwrap_err().contains("first"));
+    }
+
+    #[test]
+    fn a_script_that_is_asked_many_times_answers_each() {
+        let text = "#!lua\n-- a/b: c.\n-- USES shard reads\n-- KEYS mine\n-- ARGV one two\nreturn {one}\n";
+        let whole = compose("a/b", text).unwrap();
+        assert!(
+            whole.contains("local mine = KEYS[2]\n") && whole.contains("local calls_from = 3\n"),
+            "{whole}"
+        );
+        let (_, rest) = whole.split_once("local function call(one, two)\n").unwrap();
+        let (each, last) = rest.split_once("return {one}\nend\n").unwrap();
+        assert!(!each.contains("calls_from") && last.contains("for i = calls_from, #ARGV do"), "{rest}");
     }
 
     #[test]

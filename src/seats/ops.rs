@@ -30,7 +30,7 @@ pub async fn read(app: &App, ticket: &Ticket, date: NaiveDate) -> Result<Seats, 
         }
     };
     let shard = app.journal.shards.of(concert.uuid());
-    let reply = app.journal.ask(shard, |space| store::read(space, ticket, &show)).await?;
+    let reply = app.journal.ask_together(shard, |space| store::read(space, ticket, &show)).await?;
     if reply.word() != "done" {
         return Err(queue::ops::pass_refusal(app, ticket, &reply).await);
     }
@@ -104,7 +104,7 @@ pub async fn payable(app: &App, ticket: &Ticket, id: ReservationId) -> Result<Op
         return Ok(None);
     }
     let shard = app.journal.shards.of(concert.uuid());
-    let reply = app.journal.ask(shard, |space| store::held(space, ticket, id)).await?;
+    let reply = app.journal.ask_together(shard, |space| store::held(space, ticket, id)).await?;
     if reply.word() != "done" {
         return Ok(None);
     }

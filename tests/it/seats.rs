@@ -316,6 +316,41 @@ async fn behind_the_queue_a_ticket_must_be_ones_own_and_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_together_with_others_is_answered_for_himself() {
+    with_app(async |app| {
+        let (client, operator) = (app.client(), app.operator().await);
+        let room_for_20 = json!({"queue": {"admitPerSecond": 1000, "maxActive": 20, "activeSeconds": 60}});
+        let concert = client.concert(&operator, 5, 100, room_for_20).await;
+        let mut people = Vec::new();
+        for user in app.users(60, 0).await {
+            let token = client.join(&user, &concert).await.expect(201).text_of("token");
+            people.push((user, token));
+        }
+        eventually("twenty are in", || async {
+            client.poll(&concert, &people[19].1).await.body["status"] == "ACTIVE"
+        })
+        .await;
+        client.leave(&concert, &people[59].1).await.expect(204);
+        let path = format!("/v1/concerts/{concert}/dates");
+        let asked = people.clone().into_iter().map(|(user, token)| {
+            let (client, path) = (app.client(), path.clone());
+            async move { client.get_inside(&user, &token, &path).await }
+        });
+        for (at, answer) in at_once(asked).await.into_iter().enumerate() {
+            match at {
+                0..20 => assert_eq!(answer.expect(200).body["dates"], json!([day(1)])),
+                59 => drop(answer.refused(410, "queue_ticket_gone")),
+                _ => {
+                    let position = answer.refused(429, "queue_not_admitted").int_of("position");
+                    assert_eq!(position, at as i64 - 19);
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_concert_is_told_as_it_was_made() {
     with_app(async |app| {
         let (client, operator, user) = (app.client(), app.operator().await, app.user(0).await);
