@@ -28,8 +28,8 @@ pub struct Settings {
     #[arg(long, env = "ONRUSH_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: String,
     /// Redis (7.0 or newer): redis://user:password@host:port/database, or
-    /// redis-sentinel://host:port?sentinelServiceName=name, or redis-cluster://host:port; more nodes as
-    /// &node=host:port.
+    /// unix:///path/of/its/socket, or redis-sentinel://host:port?sentinelServiceName=name, or
+    /// redis-cluster://host:port; more nodes as &node=host:port.
     #[arg(long, env = "ONRUSH_REDIS_URL", default_value = "", hide_env_values = true, value_name = "URL")]
     pub redis_url: String,
     /// Postgres (15 or newer): postgres://user:password@host:port/database.

@@ -56,7 +56,9 @@ impl Redis {
     /// `redis-sentinel://host:port?sentinelServiceName=name[&node=host:port …]` or
     /// `redis-cluster://host:port[?node=host:port …]`.
     pub async fn connect(url: &str, scripts: Arc<Scripts>, trusts_any: bool) -> Result<Self, RedisError> {
-        let config = Config::from_url(url).map_err(away)?;
+        // The client has another name for it.
+        let socket = url.strip_prefix("unix://").map(|path| format!("redis+unix://{path}"));
+        let config = Config::from_url(socket.as_deref().unwrap_or(url)).map_err(away)?;
         let changed = watch::channel(0).0;
         let mut lasting = builder(config.clone());
         lasting.set_policy(ReconnectPolicy::new_exponential(0, 20, 1_000, 2));
@@ -301,5 +303,26 @@ impl Redis {
         for error in [reader, subscriber].into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "forcing a redis reconnection");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::servers::{Folder, Programs, free_port};
+
+    #[tokio::test]
+    async fn a_socket_is_reached_by_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
+        let settings = ["--unixsocket", socket.to_str().unwrap()];
+        let programs = Programs::find().unwrap();
+        let servers = Folder::open(folder.path()).unwrap();
+        let _server = servers.start_redis_as(&programs, "redis", free_port().unwrap(), &settings).unwrap();
+        let url = format!("unix://{}", socket.display());
+        let redis = Redis::connect(&url, Arc::default(), false).await.unwrap();
+        assert_eq!(redis.identities().await.unwrap()[0].1.mode, "standalone");
+        assert!(redis.command("PING", &[]).await.is_ok());
+        redis.close().await;
     }
 }
