@@ -24,7 +24,7 @@ USERS_MIN = 250_000
 # The crowd joins a fresh queue in each round, at most, for so long where it is large enough for this rate.
 JOIN_SECONDS = 20
 JOIN_RATE_MAX = 50_000
-BUYERS = 3_000
+BUYERS = 5_000
 # Of the requests of purchases and of joins; more end the run.
 BUSY_MAX = 0.01
 # Who writes again and again, so that their tokens are known after a second or two, as those of people who polled.
