@@ -43,7 +43,7 @@ pub async fn pay(
         None => {
             let hold = match seats::ops::payable(app, ticket, body.reservation_id).await? {
                 Some(hold) => hold,
-                None => payable(app, ticket, body.reservation_id).await?,
+                None => payable_or_refused(app, ticket, body.reservation_id).await?,
             };
             (reserve(app, &request, &hold).await?, Some(hold))
         }
@@ -64,7 +64,7 @@ fn resume(op: uuid::Uuid, reserved: Recalled) -> Result<Transfer, Error> {
 
 /// Refuses what is hopeless before any point is moved: who pays for what he does not hold, or is not in, is
 /// told what stands in the way by what Postgres remembers.
-async fn payable(app: &App, ticket: &Ticket, id: ReservationId) -> Result<Hold, Error> {
+async fn payable_or_refused(app: &App, ticket: &Ticket, id: ReservationId) -> Result<Hold, Error> {
     let found = seats::table::reservation(&app.pool, id).await?;
     let found = found.filter(|found| found.user_id == ticket.user);
     if found.as_ref().is_some_and(|found| found.concert_id != ConcertId::from(ticket.queue)) {

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::journal::Step;
 use crate::metrics;
-use crate::redis::{Shard, Space};
+use crate::redis::{Shard, Space, by_commas};
 use crate::sabotage::Defence;
 use crate::wallet;
 
@@ -68,7 +68,7 @@ pub async fn forget(app: &App, shard: Shard) -> Result<usize, Error> {
     if old.is_empty() {
         return Ok(0);
     }
-    let transfers = old.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
+    let transfers = by_commas(&old);
     let script =
         |space: &Space| store::Forget { decided: store::decided(space), transfers: transfers.clone() };
     app.journal.ask(shard, script).await?;

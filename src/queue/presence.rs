@@ -11,7 +11,7 @@ use super::ticket::Ticket;
 use crate::app::App;
 use crate::error::Error;
 use crate::ids::{QueueId, UserId};
-use crate::redis::{Bits, Space};
+use crate::redis::{Bits, Space, by_commas};
 
 /// Users that one call carries.
 const CARRY_MAX: usize = 500;
@@ -115,7 +115,7 @@ async fn carry_all(app: &App, queue: QueueId, pieces: Vec<Piece>, users: &[UserI
 }
 
 async fn carry(app: &App, queue: QueueId, (from, bits): Piece, users: &[UserId]) -> Result<(), Error> {
-    let users = users.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let users = by_commas(users);
     let script = |space: &Space| store::Seen {
         room: store::room(space, queue),
         line: store::line(space, queue),

@@ -28,6 +28,11 @@ impl Argument for Bits {
     }
 }
 
+/// Many as one argument, by commas, which scripts take apart.
+pub fn by_commas<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// Arguments in their order, in one buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Args {

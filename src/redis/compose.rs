@@ -75,11 +75,11 @@ fn parts_of_many(name: &str, text: &str) -> Result<Option<Parts>, String> {
     }
     let mut once = libraries(name, text)?;
     let each = once.split_off(2);
-    let last = match once.pop_if(|library| *library == READS) {
-        Some(reads) => reads,
-        None => RUN,
-    };
-    Ok(Some((once, each, last)))
+    if *many == "journal" {
+        return Ok(Some((once, each, RUN)));
+    }
+    once.truncate(1);
+    Ok(Some((once, each, READS)))
 }
 
 /// Values of a header line of all these parts.

@@ -19,7 +19,7 @@ mod server;
 mod streams;
 mod walk;
 
-pub use args::{Args, Bits};
+pub use args::{Args, Bits, by_commas};
 pub use call::{Call, Run};
 pub use connection::Redis;
 pub use keys::{Key, Shard, Space};

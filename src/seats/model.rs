@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::concerts::model::SEATS_A_RESERVATION;
 use crate::error::{Error, FieldError};
 use crate::ids::{ConcertId, Points, ReservationId, ShowId, UserId};
+use crate::redis::by_commas;
 use crate::words::words;
 
 /// `GET /v1/concerts/{concertId}/seats?date=`.
@@ -138,16 +139,11 @@ impl From<&Reservation> for Hold {
             concert_id: of.concert_id,
             show_id: of.show_id,
             user_id: of.user_id,
-            seats: list(&of.seat_numbers),
+            seats: by_commas(&of.seat_numbers),
             amount: of.amount,
             deadline_ms: of.expires_at.timestamp_millis(),
         }
     }
-}
-
-/// Numbers by commas.
-pub fn list(seats: &[u32]) -> String {
-    seats.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use chrono::NaiveDate;
 
-use super::model::{Hold as Held, list};
+use super::model;
 use crate::concerts;
 use crate::concerts::model::Show;
 use crate::ids::{ConcertId, Points, QueueId, ReservationId, ShowId, UserId};
 use crate::queue;
 use crate::queue::ticket::Ticket;
-use crate::redis::{Key, Space, script};
+use crate::redis::{Key, Space, by_commas, script};
 
 /// Seat → `h:reservation` held, `s:reservation` sold.
 pub fn state(space: &Space, show: ShowId) -> Key {
@@ -69,7 +69,7 @@ script! {
     }
 
     /// What a user who is in holds under an id.
-    Look = "seats/held" {
+    Held = "seats/held" {
         keys { room, waiting, passes, active, ended, holds }
         args { user: UserId, number: i64, reservation: ReservationId }
     }
@@ -122,12 +122,12 @@ pub fn hold(space: &Space, ticket: &Ticket, wanted: &Wanted) -> Hold {
         user: ticket.user,
         number: ticket.number,
         reservation: wanted.reservation,
-        seats: list(&wanted.seats),
+        seats: by_commas(&wanted.seats),
     }
 }
 
 /// Gives a hold up.
-pub fn cancel(space: &Space, hold: &Held) -> Cancel {
+pub fn cancel(space: &Space, hold: &model::Hold) -> Cancel {
     let (concert, show) = (hold.concert_id, hold.show_id);
     Cancel {
         state: state(space, show),
@@ -145,9 +145,9 @@ pub fn cancel(space: &Space, hold: &Held) -> Cancel {
 }
 
 /// What the ticket's user holds under this id in the concert of its queue.
-pub fn held(space: &Space, ticket: &Ticket, reservation: ReservationId) -> Look {
+pub fn held(space: &Space, ticket: &Ticket, reservation: ReservationId) -> Held {
     let pass = queue::store::poll(space, ticket);
-    Look {
+    Held {
         room: pass.room,
         waiting: pass.waiting,
         passes: pass.passes,
@@ -160,12 +160,17 @@ pub fn held(space: &Space, ticket: &Ticket, reservation: ReservationId) -> Look 
     }
 }
 
+/// A hold as scripts write and read it.
+pub fn hold_record(of: &model::Hold) -> String {
+    format!("{}|{}|{}|{}|{}", of.user_id, of.show_id, of.seats, of.amount, of.deadline_ms)
+}
+
 /// Reads what `seats/held` found; `None` where there is no hold.
-pub fn read_hold(concert: ConcertId, reservation: ReservationId, record: &str) -> Option<Held> {
+pub fn read_hold(concert: ConcertId, reservation: ReservationId, record: &str) -> Option<model::Hold> {
     let [user, show, seats, amount, deadline] = record.split('|').collect::<Vec<_>>()[..] else {
         return None;
     };
-    Some(Held {
+    Some(model::Hold {
         reservation_id: reservation,
         concert_id: concert,
         show_id: show.parse().ok()?,

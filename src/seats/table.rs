@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::event::{SeatEvent, SeatsHeld};
-use super::model::{Reservation, ReservationStatus};
+use super::model::{Hold, Reservation, ReservationStatus};
 use super::store;
 use crate::clock::from_millis;
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::journal::entry::Entry;
 use crate::journal::loader::{Content, Loader};
 use crate::journal::table::statements::Statements;
 use crate::payments::event::PaymentConfirmed;
-use crate::redis::Shard;
+use crate::redis::{Shard, by_commas};
 
 /// What a round changes: new reservations, and the last status of each that changed.
 #[derive(Default)]
@@ -71,10 +71,7 @@ impl Changes {
     fn say_held(&self, to: &mut Statements) {
         let rows = &self.held;
         // Arrays of arrays must be of one length, so the seats of each reservation go as text.
-        let seats: Vec<String> = rows
-            .iter()
-            .map(|(_, _, fact)| fact.seats.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
-            .collect();
+        let seats: Vec<String> = rows.iter().map(|(_, _, fact)| by_commas(&fact.seats)).collect();
         to.say(
             "hold_seats",
             "insert into reservations
@@ -143,8 +140,7 @@ pub async fn load(pg: &mut PgConnection, loader: &mut Loader) -> Result<(), Erro
     for row in &held {
         let hold = reservation_of(row)?;
         let (id, deadline) = (hold.reservation_id, hold.expires_at.timestamp_millis());
-        let list = hold.seat_numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        let record = format!("{}|{}|{list}|{}|{deadline}", hold.user_id, hold.show_id, hold.amount);
+        let record = store::hold_record(&Hold::from(&hold));
         loader.hset(&store::holds(&space, hold.concert_id), id, record).await?;
         let member = format!("{}|{}|{id}", hold.concert_id, hold.show_id);
         loader.zadd(&store::deadlines(&space), deadline, member).await?;

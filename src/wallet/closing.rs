@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::store;
 use crate::app::App;
 use crate::error::Error;
-use crate::redis::{Shard, Space};
+use crate::redis::{Shard, Space, by_commas};
 
 /// Transfers that one call forgets.
 const CALL_MAX: usize = 200;
@@ -43,7 +43,7 @@ pub async fn close_gathered(app: &App) -> Result<(), Error> {
 /// Forgets transfers of one shard.
 pub async fn close(app: &App, shard: Shard, transfers: &[Uuid]) -> Result<(), Error> {
     for some in transfers.chunks(CALL_MAX) {
-        let closed = some.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
+        let closed = by_commas(some);
         app.journal.ask(shard, |space: &Space| store::close(space, closed.clone())).await?;
     }
     Ok(())

@@ -282,9 +282,9 @@ async fn a_payment_refused_at_its_decision_is_remembered_and_its_points_are_back
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payment_that_nobody_drives_is_aborted_and_its_points_come_back() {
-    // The decision never comes: the script fails, as if the instance had died before it.
+/// A payment whose decision never comes: the script fails, as if the instance had died before it. Its points
+/// are set aside.
+async fn half_paid(then: impl AsyncFnOnce(&TestApp, &Client, &Buyer, &str)) {
     let dies =
         Sabotage::default().change_script("payments/decide", "local refused = why_not()", "error('died')");
     with_apps(Build { sabotage: dies, ack_timeout_ms: 1_000, ..Build::default() }, async |app| {
@@ -298,29 +298,30 @@ async fn a_payment_that_nobody_drives_is_aborted_and_its_points_come_back() {
             request.json(&json!({"reservationId": buyer.reservation})).send().await.unwrap().status();
         assert!(status.is_server_error());
         assert_eq!(client.balance(&buyer.user).await, 700, "the points are set aside");
+        then(&app, &client, &buyer, &key).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_nobody_drives_is_aborted_and_its_points_come_back() {
+    half_paid(async |_, client, buyer, key| {
         eventually("recovery gave them back", || async { client.balance(&buyer.user).await == 1_000 }).await;
         // The same key now tells what became of it, and a new one may try again.
-        let again = pay(&client, &buyer, &key).await.refused(409, "payment_aborted");
+        let again = pay(client, buyer, key).await.refused(409, "payment_aborted");
         assert_eq!(again.header("idempotency-replayed"), "true");
-        assert_eq!(status_of(&client, &buyer).await, "RESERVED");
+        assert_eq!(status_of(client, buyer).await, "RESERVED");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_that_goes_on_without_its_hold_is_aborted() {
-    // Its points were set aside; its hold was lost before it was durable.
-    let dies =
-        Sabotage::default().change_script("payments/decide", "local refused = why_not()", "error('died')");
-    with_apps(Build { sabotage: dies, ack_timeout_ms: 1_000, ..Build::default() }, async |app| {
-        let (client, operator, user) = (app.client(), app.operator().await, app.user(1_000).await);
-        let concert = client.concert(&operator, 5, 300, json!({})).await;
-        let buyer = buyer(&client, &concert, user, 2).await;
-        let key = key();
-        assert!(pay(&client, &buyer, &key).await.status >= 500);
+    // The hold was lost before it was durable.
+    half_paid(async |app, client, buyer, key| {
         app.sql("create table lost as select * from reservations").await;
         app.sql("delete from reservations").await;
-        pay(&client, &buyer, &key).await.refused(409, "payment_aborted");
+        pay(client, buyer, key).await.refused(409, "payment_aborted");
         assert_eq!(client.balance(&buyer.user).await, 1_000);
         app.sql("insert into reservations select * from lost").await;
     })
