@@ -246,6 +246,7 @@ mod orders;
 mod payments;
 mod queue;
 mod ranking;
+mod recent;
 mod redis;
 mod rewards;
 mod router;

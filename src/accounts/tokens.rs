@@ -1,6 +1,5 @@
 //! Access tokens: JWTs of one algorithm, one type, one audience, without leeway (RFC 8725, RFC 9068).
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest;
@@ -14,14 +13,14 @@ use crate::clock::from_millis;
 use crate::error::Error;
 use crate::http::identity::Identity;
 use crate::ids::UserId;
+use crate::recent::Recent;
 
 const ISSUER: &str = "onrush";
 const AUDIENCE: &str = "onrush";
 /// RFC 9068.
 const TYPE: &str = "at+jwt";
 /// Tokens whose signature was checked and is remembered: a check costs 35 µs, and a crowd of a million comes
-/// with a token each. Those of the last half are always kept, in whatever order they come. About 140 bytes a
-/// token.
+/// with a token each. About 140 bytes a token.
 const REMEMBERED_MAX: usize = 2_000_000;
 
 #[derive(Serialize, Deserialize)]
@@ -37,31 +36,10 @@ struct Claims {
 }
 
 /// Tokens whose signature was checked, since a key was dropped the last time.
-#[derive(Default)]
 struct Good {
     drops: u64,
     /// By the token's name: whose it is, and when it ends.
-    young: HashMap<u128, (Identity, i64)>,
-    /// Those of before; who is asked for becomes young again, the others go when the young are many.
-    old: HashMap<u128, (Identity, i64)>,
-}
-
-impl Good {
-    fn find(&mut self, name: u128) -> Option<(Identity, i64)> {
-        if let Some(known) = self.young.get(&name) {
-            return Some(*known);
-        }
-        let known = self.old.remove(&name)?;
-        self.remember(name, known);
-        Some(known)
-    }
-
-    fn remember(&mut self, name: u128, token: (Identity, i64)) {
-        if self.young.len() >= REMEMBERED_MAX / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(name, token);
-    }
+    tokens: Recent<u128, (Identity, i64)>,
 }
 
 /// Half of the token's SHA-256: nobody finds a second token of the same name.
@@ -89,7 +67,8 @@ impl Tokens {
         validation.leeway = 0;
         // Compared below, with the service's own clock.
         validation.validate_exp = false;
-        Self { keys, validation, good: Mutex::default() }
+        let good = Mutex::new(Good { drops: 0, tokens: Recent::new(REMEMBERED_MAX) });
+        Self { keys, validation, good }
     }
 
     /// A token for a user's sign-in, good until `now + lifetime`, and when that is.
@@ -119,13 +98,13 @@ impl Tokens {
     pub async fn read(&self, token: &str, now_ms: i64) -> Option<Identity> {
         let name = name_of(token);
         let drops = self.keys.drops();
-        let known = self.good(drops).find(name);
+        let known = self.good(drops).tokens.get(&name).copied();
         let (identity, ends_ms) = match known {
             Some(known) => known,
             None => {
                 // Boxed: most are known, and each request would carry it along.
                 let checked = Box::pin(self.check(token)).await?;
-                self.good(drops).remember(name, checked);
+                self.good(drops).tokens.insert(name, checked);
                 checked
             }
         };
@@ -135,7 +114,8 @@ impl Tokens {
     fn good(&self, drops: u64) -> std::sync::MutexGuard<'_, Good> {
         let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
         if good.drops != drops {
-            *good = Good { drops, ..Good::default() };
+            good.drops = drops;
+            good.tokens.clear();
         }
         good
     }
