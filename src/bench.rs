@@ -20,7 +20,8 @@ use crate::error::Error;
 use crate::http::identity::Actor;
 use crate::ids::{Points, QueueId, TransactionId, UserId};
 use crate::journal::positions::Positions;
-use crate::journal::table::{entries, recall};
+use crate::journal::table::entries;
+use crate::journal::table::recall::KeyNumber;
 use crate::journal::writer::Writer;
 use crate::queue::model::CreateQueue;
 use crate::schedule::Background;
@@ -154,7 +155,7 @@ async fn copy(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
         let asked = entry.facts.requested().map_err(Error::internal)?;
         let scope = asked.map_or_else(
             || "\\N".to_owned(),
-            |asked| recall::scope_number(asked.user, &asked.operation.0, &asked.key.0).to_string(),
+            |asked| KeyNumber::of(asked.user, &asked.operation.0, &asked.key.0).0.to_string(),
         );
         let (receipt, step) = (&entry.receipt, format!("{}\t{}", entry.op.op, entry.op.step));
         let place = format!("{}\t{}\t{}", receipt.shard.0, receipt.epoch, receipt.seq);

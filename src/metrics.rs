@@ -30,6 +30,7 @@ const LOADED: &str = "onrush_shard_rebuild_loaded";
 const REBUILD_SECONDS: &str = "onrush_shard_rebuild_seconds";
 const WAITING: &str = "onrush_queue_waiting";
 const ACTIVE: &str = "onrush_queue_active";
+const KEYS: &str = "onrush_key_lookups_total";
 const POLLED: &str = "onrush_queue_polls_total";
 const LINES: &str = "onrush_queue_line_reads_total";
 const JOINED: &str = "onrush_queue_joined_total";
@@ -104,6 +105,7 @@ fn describe() {
     describe_histogram!(REBUILD_SECONDS, "Seconds of a rebuild");
     describe_gauge!(WAITING, "People who wait, in the queues of this instance's shards");
     describe_gauge!(ACTIVE, "People who are in, likewise");
+    describe_counter!(KEYS, "Look-ups of idempotency keys, by whether memory or Postgres answered");
     describe_counter!(POLLED, "Polls, by whether a snapshot or Redis answered");
     describe_counter!(LINES, "Snapshots of lines that were read from Redis");
     describe_counter!(JOINED, "Places taken");
@@ -166,6 +168,11 @@ pub fn ack_wait(took: Duration) {
 pub fn batch(entries: usize, took: Duration) {
     histogram!(BATCH_ENTRIES).record(entries as f64);
     histogram!(BATCH_SECONDS).record(took);
+}
+
+/// Idempotency keys were looked up in `memory`, or `postgres`.
+pub fn keys_looked_up(from: &'static str, count: usize) {
+    counter!(KEYS, "from" => from).increment(count as u64);
 }
 
 /// How a shard stands.

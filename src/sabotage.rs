@@ -22,6 +22,8 @@ pub enum Defence {
     CompareAndSet,
     /// A rebuild fences old writers off before it reads what they wrote.
     Fence,
+    /// The writer notes which keys are used, before it commits what was done with them.
+    Notes,
     /// Points of a payment go back only when the seats' shard has said no.
     Decision,
 }
@@ -39,6 +41,7 @@ impl FromStr for Defence {
             "chain" => Self::Chain,
             "compare-and-set" => Self::CompareAndSet,
             "fence" => Self::Fence,
+            "notes" => Self::Notes,
             "decision" => Self::Decision,
             other => return Err(format!("{other:?} is no defence")),
         })

@@ -22,12 +22,14 @@ pub mod driven;
 pub mod entry;
 pub mod event;
 pub mod facts;
+mod familiar;
 pub mod judge;
 pub mod keeper;
 pub mod lease;
 pub mod loader;
 pub mod positions;
 pub mod rebuild;
+mod recall;
 pub mod request;
 pub mod round;
 pub mod shards;
@@ -59,11 +61,14 @@ use crate::redis::{Args, Redis, RedisError, Reply, Script, Shard, Space};
 use crate::sabotage::Defence;
 use ack::{Acks, Pending};
 use desk::{Desk, Once, Writes};
+use familiar::Familiar;
 use request::{Turn, Turns};
-use table::recall::{self, KeyScope, Recalled};
+use table::recall::{KeyScope, Recalled};
 
 /// How long a look at a shard may take.
 const STANDING_MAX: Duration = Duration::from_secs(1);
+/// Keys that one look-up asks for.
+const LOOK_UPS_MAX: usize = 500;
 /// Shards that are rebuilt at once; fewer than the pool has connections.
 const REBUILDS_MAX: usize = 3;
 
@@ -83,6 +88,7 @@ pub struct Journal {
     pub limits: Limits,
     /// What coupons' codes are made with.
     pub codes: Arc<Codes>,
+    familiar: Arc<Familiar>,
     pool: PgPool,
     recall: Batcher<KeyScope, Vec<Recalled>>,
     desk: Desk,
@@ -112,7 +118,12 @@ impl Journal {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
-        let recall = recall::batched(look_ups, limits.ack_timeout);
+        let familiar = Arc::new(Familiar::new(shards.clone(), clock.clone()));
+        let known = familiar.clone();
+        let recall = Batcher::spawn(LOOK_UPS_MAX, limits.ack_timeout, move |scopes: Vec<KeyScope>| {
+            let (known, pool) = (known.clone(), look_ups.clone());
+            async move { known.look_up(&pool, &scopes).await }
+        });
         Arc::new(Self {
             desk: Desk::open(&redis),
             redis,
@@ -122,6 +133,7 @@ impl Journal {
             clock,
             limits,
             codes,
+            familiar,
             pool,
             recall,
             turns: Turns::default(),
@@ -170,13 +182,19 @@ impl Journal {
         request: &Request,
         build: impl Fn(&Space) -> S,
     ) -> Result<Outcome, Error> {
-        let step = Step::first(request);
+        let (step, key) = (Step::first(request), request.scope());
         for again in [false, true] {
             // The epoch is read before the look-up. An effect that the look-up misses is then either in
             // Redis' record, in the same epoch, or lost with it; never twice.
-            let looked = self.look(shard).await?;
-            if let Some(first) = self.recall(request).await?.into_iter().next() {
-                return Ok(Outcome::Done(Done::recalled(first)));
+            let mut looked = self.look(shard).await?;
+            match self.age_if_new(key.as_ref(), Some(&looked.space)).filter(|_| !again) {
+                // An older look-up holds as well.
+                Some(age_ms) => looked.at_ms -= age_ms,
+                None => {
+                    if let Some(first) = self.asked_before(request, key.clone()).await?.into_iter().next() {
+                        return Ok(Outcome::Done(Done::recalled(first)));
+                    }
+                }
             }
             // The driver may have sent it before the epoch changed: what that came to, Postgres knows now.
             if again && let Some(done) = self.committed_step(step.op).await? {
@@ -249,37 +267,12 @@ impl Journal {
         Ok(Looked { space, at_ms: self.clock.now_ms() + ahead_ms })
     }
 
-    /// Boxed, like all that is rare, so that the futures of those who write stay small.
-    async fn committed_step(&self, op: OpStep) -> Result<Option<Done>, Error> {
-        let steps = Box::pin(self.steps_of(op.op)).await?;
-        Ok(steps.into_iter().find(|step| step.op == op).map(Done::recalled))
-    }
-
     /// The first request with a key runs; the others wait for it.
     pub async fn turn(&self, request: &Request) -> Result<Option<Turn<'_>>, Error> {
         match request.key {
             Some(_) => self.turns.take(request.op, self.limits.ack_timeout).await.map(Some),
             None => Ok(None),
         }
-    }
-
-    /// The committed steps of a request that came before with the same key; none without a key. A key that
-    /// was used for something else is refused.
-    pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
-        let Some(scope) = request.scope() else { return Ok(Vec::new()) };
-        let mut steps = self.recall.ask(scope).await?;
-        steps.sort_by_key(|step| (step.op.op != request.op, step.op.step));
-        let first = steps.first().and_then(|step| step.requested.as_ref());
-        if first.is_some_and(|asked| !request.is_what_was(asked)) {
-            return Err(Error::refused(Code::IdempotencyKeyReused));
-        }
-        steps.retain(|step| step.op.op == request.op);
-        Ok(steps)
-    }
-
-    /// The committed steps of an operation, whoever asked for it.
-    pub async fn steps_of(&self, op: Uuid) -> Result<Vec<Recalled>, Error> {
-        recall::by_op(&self.pool, op).await
     }
 
     async fn call<S: Script>(

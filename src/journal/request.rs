@@ -88,8 +88,7 @@ impl Request {
 
     /// Where Postgres looks the key up; `None` where none was sent.
     pub fn scope(&self) -> Option<KeyScope> {
-        let key = self.key.as_ref()?.as_str().to_owned();
-        Some(KeyScope { user: self.user, operation: self.operation, key })
+        Some(KeyScope::new(self.user, self.operation, self.key.as_ref()?.as_str()))
     }
 
     /// Whether this was asked before with the same key: for the same, in the same words.

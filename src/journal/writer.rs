@@ -111,6 +111,7 @@ impl Writer {
         let synced = tokio::time::timeout(COMMIT_TIMEOUT, self.sync()).await;
         synced.map_err(|_| Error::unavailable("postgres does not say where the cursors are"))??;
         let cursors = self.live_cursors();
+        self.journal.familiar.sees(cursors.len() == usize::from(self.journal.shards.count()));
         if cursors.is_empty() {
             tokio::time::sleep(BLOCK).await;
             return Ok(0);
@@ -150,6 +151,7 @@ impl Writer {
             return Ok(());
         }
         self.synced = Instant::now();
+        self.journal.familiar.sees(false);
         for shard in missing {
             let cursor = cursor::one(&mut self.postgres().await?.pg, shard).await?;
             self.journal.shards.learn(&cursor);
@@ -237,7 +239,12 @@ impl Writer {
 
     /// One transaction. Which shards' cursors moved.
     async fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Shard>, Error> {
-        let blind = self.journal.limits.sabotage.lacks(Defence::CompareAndSet);
+        let sabotage = &self.journal.limits.sabotage;
+        if !sabotage.lacks(Defence::Notes) {
+            let entries = batches.iter().flat_map(|batch| &batch.entries);
+            self.journal.familiar.note(entries.map(|entry| &entry.facts));
+        }
+        let blind = sabotage.lacks(Defence::CompareAndSet);
         let codes = self.journal.codes.clone();
         let transaction = self.postgres().await?.commit(batches, &codes, blind);
         let ended = tokio::time::timeout(COMMIT_TIMEOUT, transaction).await;
@@ -257,9 +264,13 @@ impl Writer {
                 position.cursor = Cursor { seq, hash, ..batch.cursor.clone() };
             }
         }
-        for batch in lost {
+        for batch in &lost {
             tracing::info!(shard = %batch.cursor.shard, "another writer moved the cursor");
             known.remove(&batch.cursor.shard);
+        }
+        drop(known);
+        if !lost.is_empty() {
+            self.journal.familiar.sees(false);
         }
         committed
     }

@@ -10,9 +10,7 @@ use crate::harness::{Build, Client, TestApp, User, at_once, eventually, with_app
 
 /// How many polls were answered from `snapshot` or by `redis`, once the metric is told.
 async fn polls(client: &Client, from: &str) -> i64 {
-    let line = format!("onrush_queue_polls_total{{from=\"{from}\"}} ");
-    let text = client.get("/metrics").await.text;
-    text.lines().find_map(|found| found.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
+    client.counter(&format!("onrush_queue_polls_total{{from=\"{from}\"}}")).await
 }
 
 /// They join in turn; their tickets.

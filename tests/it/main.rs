@@ -22,6 +22,7 @@ mod dependencies;
 mod doctor;
 mod documents;
 mod events;
+mod familiar;
 mod harness;
 mod idempotency;
 mod instances;

@@ -1,44 +1,62 @@
 //! Looking back: what an operation came to, and whether an entry is committed.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
 use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
-use crate::batch::Batcher;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::journal::entry::{Facts, OpStep, Receipt};
 use crate::journal::event::Requested;
 use crate::redis::Shard;
 
-/// Scopes that one look-up asks for.
-const SCOPES_MAX: usize = 500;
-
 /// A client's key in its scope.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct KeyScope {
     /// Who.
     pub user: UserId,
-    /// Which operation.
-    pub operation: &'static str,
-    /// The key.
-    pub key: String,
+    /// What it is found by.
+    pub number: KeyNumber,
+    operation: &'static str,
+    key: String,
 }
 
 impl KeyScope {
+    /// Which key, of whom, for which operation.
+    pub fn new(user: UserId, operation: &'static str, key: &str) -> Self {
+        Self { user, number: KeyNumber::of(user, operation, key), operation, key: key.to_owned() }
+    }
+
     fn is_of(&self, asked: &Requested) -> bool {
         self.user == asked.user && self.operation == asked.operation.0 && self.key == asked.key.0
     }
 }
 
-/// What an operation is found by: two scopes may have one number, and are told apart by their entries.
-pub fn scope_number(user: UserId, operation: &str, key: &str) -> i64 {
-    let hash = digest::digest(&digest::SHA256, format!("{user}\n{operation}\n{key}").as_bytes());
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash.as_ref()[..8]);
-    i64::from_be_bytes(first)
+/// What an operation is found by: its user in the upper half, so that all keys of a user stand together, and
+/// the key in the lower. Two scopes may have one number, and are told apart by their entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyNumber(pub i64);
+
+impl KeyNumber {
+    /// Of a key in its scope.
+    pub fn of(user: UserId, operation: &str, key: &str) -> Self {
+        let hash = digest::digest(&digest::SHA256, format!("{user}\n{operation}\n{key}").as_bytes());
+        let mut lower = [0; 4];
+        lower.copy_from_slice(&hash.as_ref()[4..8]);
+        Self(Self::first_of(user).0 | i64::from(u32::from_be_bytes(lower)))
+    }
+
+    /// The lowest that a user may have.
+    fn first_of(user: UserId) -> Self {
+        // The last bytes of an id are random, and spread best.
+        let [.., a, b, c, d] = user.uuid().into_bytes();
+        Self(i64::from(i32::from_be_bytes([a, b, c, d])) << 32)
+    }
+
+    /// The key's half.
+    pub fn of_key(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 /// A committed step of an operation.
@@ -56,17 +74,32 @@ pub struct Recalled {
     pub facts: Facts,
 }
 
-/// Look-ups by key, many in a statement.
-pub fn batched(pool: PgPool, answer_max: Duration) -> Batcher<KeyScope, Vec<Recalled>> {
-    Batcher::spawn(SCOPES_MAX, answer_max, move |scopes: Vec<KeyScope>| {
-        let pool = pool.clone();
-        async move { by_key(&pool, &scopes).await }
-    })
+/// For each user the keys' halves of what he has asked for, `most` of them at most. Another's may be among
+/// them.
+pub async fn keys_of(pool: &PgPool, users: &[UserId], most: usize) -> Result<Vec<Vec<u32>>, Error> {
+    let first: Vec<i64> = users.iter().map(|user| KeyNumber::first_of(*user).0).collect();
+    let rows = sqlx::query(
+        "select k.ordinal, o.scope
+         from unnest($1::bigint[]) with ordinality as k(first, ordinal)
+         cross join lateral (
+             select scope from operations where scope between k.first and k.first + 4294967295 limit $2
+         ) as o",
+    )
+    .bind(first)
+    .bind(most as i64)
+    .fetch_all(pool)
+    .await?;
+    let mut found = vec![Vec::new(); users.len()];
+    for row in rows {
+        let ordinal: i64 = row.try_get("ordinal")?;
+        found[ordinal as usize - 1].push(KeyNumber(row.try_get("scope")?).of_key());
+    }
+    Ok(found)
 }
 
 /// For each scope, the committed steps of all operations with that key, by operation and step.
 pub async fn by_key(pool: &PgPool, scopes: &[KeyScope]) -> Result<Vec<Vec<Recalled>>, Error> {
-    let numbers = scopes.iter().map(|s| scope_number(s.user, s.operation, &s.key)).collect::<Vec<_>>();
+    let numbers = scopes.iter().map(|scope| scope.number.0).collect::<Vec<_>>();
     let mut found = vec![Vec::<Recalled>::new(); scopes.len()];
     // Nearly all keys are new, and to begin with the entries, which lie in many partitions, costs twice as
     // much as this.

@@ -117,6 +117,10 @@ impl TestApp {
         &self.instances[at].app
     }
 
+    pub fn count_of_instances(&self) -> usize {
+        self.instances.len()
+    }
+
     pub fn url(&self, at: usize) -> &str {
         &self.instances[at].url
     }

@@ -109,6 +109,13 @@ impl Client {
         self.send(self.request(Method::GET, path).bearer_auth(&user.token)).await
     }
 
+    /// A counter by its name with labels; 0 before it is told.
+    pub async fn counter(&self, name: &str) -> i64 {
+        let text = self.get("/metrics").await.text;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.next().map_or(0, |count| count.parse().unwrap())
+    }
+
     /// A POST of nobody, without a key.
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request(Method::POST, path).json(&body)).await
