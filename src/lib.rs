@@ -37,8 +37,8 @@
 //! (`journal::desk`). A lone call goes at once.
 //!
 //! **Keys** that clients send are looked up in Postgres before the script is called, which itself finds what
-//! was done since. A look-up asks for all keys of a user and holds for minutes, as long as its instance is the
-//! writer of all shards and so sees which keys are used meanwhile (`journal::familiar`).
+//! was done since. A look-up asks for all keys of a user and holds for minutes, as long as its instance is
+//! the writer of all shards and so sees which keys are used meanwhile (`journal::familiar`).
 //!
 //! **Acknowledged** means: this very entry (shard, epoch, number, hash) is committed. Number alone would
 //! also be true of another history. A wait that takes too long answers `outcome_unknown`, never "failed".
