@@ -1,11 +1,11 @@
 //! Model of the journal: Redis decides, Postgres remembers, and nobody is told yes for what may be lost.
 //!
-//! One shard. Clients send operations; a handler looks in Postgres for the operation and the epoch, then
-//! calls a script on whichever node it reaches; the script journals the outcome and changes the state. Two
-//! writers read the journal after the cursor and commit it in order; a handler answers when its own entry is
-//! durable. Meanwhile Redis is emptied, or fails over to a replica that lags by some effects while the old
-//! primary goes on serving those who still reach it; replies get lost and the driver repeats the call;
-//! writers and rebuilders are paused between any two steps and wake up late.
+//! One shard. Clients send operations; a handler looks in Postgres for the operation and the epoch, or
+//! remembers that it was not there, then calls a script on whichever node it reaches; the script journals the
+//! outcome and changes the state. Two writers read the journal after the cursor and commit it in order; a
+//! handler answers when its own entry is durable. Meanwhile Redis is emptied, or fails over to a replica that
+//! lags by some effects while the old primary goes on serving those who still reach it; replies get lost and
+//! the driver repeats the call; writers and rebuilders are paused between any two steps and wake up late.
 //!
 //! What must always hold:
 //!
@@ -65,6 +65,8 @@ struct Defences {
     scripts_check_epoch_and_state: bool,
     /// A handler that met a stale epoch looks for its operation again, not only for the epoch.
     looks_up_again_when_stale: bool,
+    /// A look-up that a handler remembers counts in its epoch alone.
+    remembers_in_one_epoch: bool,
     trims_after_the_commit: bool,
     /// A rebuild begins the new epoch in Postgres before it reads its snapshot there.
     fences_before_the_snapshot: bool,
@@ -112,6 +114,7 @@ impl Default for Defences {
             commits_check_epoch: true,
             scripts_check_epoch_and_state: true,
             looks_up_again_when_stale: true,
+            remembers_in_one_epoch: true,
             trims_after_the_commit: true,
             fences_before_the_snapshot: true,
             chunks_are_numbered: true,
@@ -249,6 +252,13 @@ fn scripts_that_check_neither_epoch_nor_state_are_caught() {
 #[test]
 fn learning_only_the_epoch_when_stale_is_caught_without_the_last_wall() {
     let defences = Defences { looks_up_again_when_stale: false, ..Defences::without_the_last_wall() };
+    assert_ablation_is_caught(&defences);
+}
+
+/// The operation became durable after the look-up; with the old epoch its record in Redis is gone.
+#[test]
+fn remembering_a_look_up_of_another_epoch_is_caught_without_the_last_wall() {
+    let defences = Defences { remembers_in_one_epoch: false, ..Defences::without_the_last_wall() };
     assert_ablation_is_caught(&defences);
 }
 

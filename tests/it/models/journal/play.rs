@@ -6,6 +6,7 @@ use super::redis::{Call, Entry, Redis, Reply};
 use super::world::{Facts, Request, SEATS, Seat, USERS, World};
 use super::{Acknowledgement, Defences, Outcome, Violation};
 use fastrand::Rng;
+use std::collections::BTreeSet;
 
 const STEPS: usize = 400;
 const BATCH_MAX: usize = 6;
@@ -17,6 +18,13 @@ const ROUNDS_TO_REST: usize = 300;
 struct Wait {
     epoch: u64,
     entry: Entry,
+}
+
+/// A look-up of before: what Postgres had then is known, and all else is taken for new.
+#[derive(Clone, Debug)]
+struct Remembered {
+    epoch: u64,
+    known: BTreeSet<usize>,
 }
 
 pub struct Model<'run> {
@@ -32,6 +40,7 @@ pub struct Model<'run> {
     now: u64,
     requests: Vec<Request>,
     calls: Vec<Call>,
+    remembered: Option<Remembered>,
     waits: Vec<Wait>,
     told: Vec<(usize, Facts)>,
     batches: [Option<Batch>; 2],
@@ -66,6 +75,7 @@ impl<'run> Model<'run> {
             now: 0,
             requests: Vec::new(),
             calls: Vec::new(),
+            remembered: None,
             waits: Vec::new(),
             told: Vec::new(),
             batches: [None, None],
@@ -128,7 +138,7 @@ impl<'run> Model<'run> {
             _ => Request::Give { from: user, to: (user + 1 + self.rng.usize(..USERS - 1)) % USERS },
         };
         self.requests.push(request);
-        self.look_up(self.requests.len() - 1);
+        self.find_out(self.requests.len() - 1);
     }
 
     /// The same key again, whichever instance and node it reaches.
@@ -136,7 +146,24 @@ impl<'run> Model<'run> {
         let recent = self.requests.len().min(8);
         if recent > 0 {
             let operation = self.requests.len() - 1 - self.rng.usize(..recent);
-            self.look_up(operation);
+            self.find_out(operation);
+        }
+    }
+
+    /// A handler that remembers a look-up of this epoch need not ask again.
+    fn find_out(&mut self, operation: usize) {
+        let epoch = self.postgres.epoch;
+        let counts = |of: &&Remembered| of.epoch == epoch || !self.defences.remembers_in_one_epoch;
+        let remembered = self.remembered.as_ref().filter(counts);
+        if remembered.is_some_and(|of| !of.known.contains(&operation)) {
+            let request = self.requests[operation];
+            self.calls.push(Call { operation, request, epoch });
+            return;
+        }
+        self.look_up(operation);
+        if self.rng.u8(..4) == 0 {
+            let known = self.postgres.operations.keys().copied().collect();
+            self.remembered = Some(Remembered { epoch, known });
         }
     }
 
