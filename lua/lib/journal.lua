@@ -61,7 +61,6 @@ end
 local function leave_records()
     if not entry then return end
     redis.call('HSET', ops, unpack(recorded))
-    if not shard[5] then redis.call('HSET', meta, 'pending_since', at) end
     -- The head of the chain, last of all writes.
-    redis.call('HSET', meta, 'seen', at, 'last', entry.seq, 'head', head)
+    redis.call('HSET', meta, 'pending_since', shard[5] or at, 'seen', at, 'last', entry.seq, 'head', head)
 end
