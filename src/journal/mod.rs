@@ -188,7 +188,7 @@ impl Journal {
             // Redis' record, in the same epoch, or lost with it; never twice.
             let mut looked = self.look(shard).await?;
             match self.age_if_new(key.as_ref(), Some(&looked.space)).filter(|_| !again) {
-                // An older look-up holds as well.
+                // An older look-up of the same epoch holds as well.
                 Some(age_ms) => looked.at_ms -= age_ms,
                 None => {
                     if let Some(first) = self.asked_before(request, key.clone()).await?.into_iter().next() {
