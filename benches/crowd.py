@@ -26,7 +26,7 @@ JOIN_SECONDS = 20
 JOIN_RATE_MAX = 50_000
 BUYERS = 5_000
 # Of the requests of purchases and of joins; more end the run.
-BUSY_MAX = 0.05
+BUSY_MAX = 0.01
 # Who writes again and again, so that their tokens are known after a second or two, as those of people who polled.
 KNOWN = 10_000
 POINTS = 10_000_000
