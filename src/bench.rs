@@ -153,10 +153,7 @@ async fn copy(pg: &mut PgConnection, entries: &[&Entry]) -> Result<(), Error> {
     let (mut operations, mut kept) = (String::new(), String::new());
     for entry in entries {
         let asked = entry.facts.requested().map_err(Error::internal)?;
-        let scope = asked.map_or_else(
-            || "\\N".to_owned(),
-            |asked| KeyNumber::of(asked.user, &asked.operation.0, &asked.key.0).0.to_string(),
-        );
+        let scope = asked.map_or_else(|| "\\N".to_owned(), |asked| KeyNumber::asked(&asked).0.to_string());
         let (receipt, step) = (&entry.receipt, format!("{}\t{}", entry.op.op, entry.op.step));
         let place = format!("{}\t{}\t{}", receipt.shard.0, receipt.epoch, receipt.seq);
         operations.push_str(&format!("{step}\t{scope}\t{place}\t{}\n", entry.at()));

@@ -109,7 +109,7 @@ impl Familiar {
         // What cannot be read the writer refuses.
         for asked in entries.filter_map(|facts| facts.requested().ok().flatten()) {
             if let Some(keys) = self.seen().users.get(&asked.user) {
-                keys.note(&[KeyNumber::of(asked.user, &asked.operation.0, &asked.key.0).of_key()]);
+                keys.note(&[KeyNumber::asked(&asked).of_key()]);
             }
         }
     }
@@ -152,8 +152,8 @@ impl Familiar {
         metrics::keys_looked_up("postgres", scopes.len());
         let mut found = vec![Vec::new(); scopes.len()];
         if !open.is_empty() {
-            let asked: Vec<_> = open.iter().map(|at| scopes[*at].clone()).collect();
-            for (at, steps) in open.into_iter().zip(recall::by_key(pool, &asked).await?) {
+            let named: Vec<_> = open.iter().map(|at| scopes[*at].clone()).collect();
+            for (at, steps) in open.into_iter().zip(recall::by_key(pool, &named).await?) {
                 found[at] = steps;
             }
         }

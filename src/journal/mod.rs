@@ -182,16 +182,16 @@ impl Journal {
         request: &Request,
         build: impl Fn(&Space) -> S,
     ) -> Result<Outcome, Error> {
-        let (step, key) = (Step::first(request), request.scope());
+        let step = Step::first(request);
         for again in [false, true] {
             // The epoch is read before the look-up. An effect that the look-up misses is then either in
             // Redis' record, in the same epoch, or lost with it; never twice.
             let mut looked = self.look(shard).await?;
-            match self.age_if_new(key.as_ref(), Some(&looked.space)).filter(|_| !again) {
+            match self.age_if_new(request, Some(&looked.space)).filter(|_| !again) {
                 // An older look-up of the same epoch holds as well.
                 Some(age_ms) => looked.at_ms -= age_ms,
                 None => {
-                    if let Some(first) = self.asked_before(request, key.clone()).await?.into_iter().next() {
+                    if let Some(first) = self.asked_before(request).await?.into_iter().next() {
                         return Ok(Outcome::Done(Done::recalled(first)));
                     }
                 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::request::Request;
-use super::table::recall::{self, KeyScope, Recalled};
+use super::table::recall::{self, Recalled};
 use super::{Done, Journal, OpStep};
 use crate::error::{Code, Error};
 use crate::redis::Space;
@@ -12,27 +12,22 @@ impl Journal {
     /// The committed steps of a request that came before with the same key; none without a key. A key that
     /// was used for something else is refused.
     pub async fn recall(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
-        let key = request.scope();
-        match self.age_if_new(key.as_ref(), None) {
+        match self.age_if_new(request, None) {
             Some(_) => Ok(Vec::new()),
-            None => self.asked_before(request, key).await,
+            None => self.asked_before(request).await,
         }
     }
 
-    /// Milliseconds since a look-up by which the key is new, to be used in `space`; `None` where Postgres has
-    /// to be asked.
-    pub(super) fn age_if_new(&self, key: Option<&KeyScope>, space: Option<&Space>) -> Option<i64> {
-        self.familiar.age_if_new(key?, space)
+    /// Milliseconds since a look-up by which the request's key is new, to be used in `space`; `None` where
+    /// Postgres has to be asked.
+    pub(super) fn age_if_new(&self, request: &Request, space: Option<&Space>) -> Option<i64> {
+        self.familiar.age_if_new(request.scope.as_ref()?, space)
     }
 
     /// The same, by Postgres' word.
-    pub(super) async fn asked_before(
-        &self,
-        request: &Request,
-        key: Option<KeyScope>,
-    ) -> Result<Vec<Recalled>, Error> {
-        let Some(key) = key else { return Ok(Vec::new()) };
-        let mut steps = self.recall.ask(key).await?;
+    pub(super) async fn asked_before(&self, request: &Request) -> Result<Vec<Recalled>, Error> {
+        let Some(scope) = request.scope.clone() else { return Ok(Vec::new()) };
+        let mut steps = self.recall.ask(scope).await?;
         steps.sort_by_key(|step| (step.op.op != request.op, step.op.step));
         let first = steps.first().and_then(|step| step.requested.as_ref());
         if first.is_some_and(|asked| !request.is_what_was(asked)) {

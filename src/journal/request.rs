@@ -53,6 +53,8 @@ pub struct Request {
     pub fingerprint: String,
     /// The client's key, where one was sent.
     pub key: Option<IdempotencyKey>,
+    /// Where Postgres looks that key up.
+    pub scope: Option<KeyScope>,
     /// What its effect is known by.
     pub op: Uuid,
     /// What the audit log will say of it, where it is an act by role.
@@ -77,18 +79,14 @@ impl Request {
             }
             None => Uuid::now_v7(),
         };
-        Self { user, operation, target, fingerprint: fingerprint(body), key, op, act: None }
+        let scope = key.as_ref().map(|key| KeyScope::new(user, operation, key.as_str()));
+        Self { user, operation, target, fingerprint: fingerprint(body), key, scope, op, act: None }
     }
 
     /// It is an act by role.
     pub fn audited(mut self, act: Act) -> Self {
         self.act = Some(act);
         self
-    }
-
-    /// Where Postgres looks the key up; `None` where none was sent.
-    pub fn scope(&self) -> Option<KeyScope> {
-        Some(KeyScope::new(self.user, self.operation, self.key.as_ref()?.as_str()))
     }
 
     /// Whether this was asked before with the same key: for the same, in the same words.

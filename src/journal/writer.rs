@@ -151,6 +151,7 @@ impl Writer {
             return Ok(());
         }
         self.synced = Instant::now();
+        // Others may have committed what this writer has not seen.
         self.journal.familiar.sees(false);
         for shard in missing {
             let cursor = cursor::one(&mut self.postgres().await?.pg, shard).await?;
@@ -264,13 +265,9 @@ impl Writer {
                 position.cursor = Cursor { seq, hash, ..batch.cursor.clone() };
             }
         }
-        for batch in &lost {
+        for batch in lost {
             tracing::info!(shard = %batch.cursor.shard, "another writer moved the cursor");
             known.remove(&batch.cursor.shard);
-        }
-        drop(known);
-        if !lost.is_empty() {
-            self.journal.familiar.sees(false);
         }
         committed
     }

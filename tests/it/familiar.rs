@@ -74,10 +74,7 @@ async fn what_was_known_before_a_loss_does_not_count_after_it() {
 async fn refused_elsewhere(sabotage: Sabotage) -> usize {
     let refused = std::cell::Cell::new(0);
     with_apps(Build { instances: 2, shards: 1, sabotage, ..Build::default() }, async |app| {
-        eventually("somebody writes", || async {
-            app.count("select count(*) from shard_leases where owner is not null").await == 1
-        })
-        .await;
+        app.written_by(1).await;
         let admin = app.account(onrush::Role::Admin).await;
         let (user, other) = (app.user(0).await, app.user(0).await);
         let owner = app.owner_of(0).await;
@@ -111,10 +108,7 @@ async fn control_keys_that_are_not_noted_are_taken_for_new() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_shards_are_shared_out_nothing_is_remembered() {
     with_apps(Build { instances: 2, ..Build::default() }, async |app| {
-        eventually("both own shards", || async {
-            app.count("select count(distinct owner) from shard_leases").await == 2
-        })
-        .await;
+        app.written_by(2).await;
         let (client, admin, user) = (app.client(), app.account(onrush::Role::Admin).await, app.user(0).await);
         // A round of the writer later it knows what it owns.
         charge_for(&client, &admin, &user, &key()).await.expect(201);

@@ -180,8 +180,8 @@ async fn a_look_up_reads_what_it_looks_for_also_when_it_was_planned_for_nothing(
              where relid = 'operations'::regclass",
             "select idx_scan from pg_stat_user_indexes where indexrelid = 'operations_by_scope'::regclass",
         );
-        // A session tells what it has read once a second, after its next statement.
-        // Who wrote before is not looked up again.
+        // A session tells what it has read once a second, after its next statement; and who wrote before is
+        // not looked up again.
         for user in &users {
             client.charge(user, 1, &key()).await.expect(201);
             if app.count(read).await >= 20_000 || app.count(found).await > 0 {

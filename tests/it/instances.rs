@@ -37,10 +37,7 @@ async fn what_one_instance_does_the_other_knows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_is_acknowledged_by_the_others_writer() {
     with_apps(Build { instances: 2, ..Build::default() }, async |app| {
-        eventually("both own shards", || async {
-            app.count("select count(distinct owner) from shard_leases").await == 2
-        })
-        .await;
+        app.written_by(2).await;
         let users = app.users(200, 0).await;
         let charges = users.into_iter().enumerate().map(|(at, user)| {
             let client = app.client_of(at % 2);

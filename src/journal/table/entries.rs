@@ -20,7 +20,7 @@ pub fn say(to: &mut Statements, entries: &[&Entry]) -> Result<(), Error> {
     let mut scopes = Vec::with_capacity(entries.len());
     for entry in entries {
         let requested = entry.facts.requested().map_err(Error::internal)?;
-        scopes.push(requested.map(|asked| KeyNumber::of(asked.user, &asked.operation.0, &asked.key.0).0));
+        scopes.push(requested.map(|asked| KeyNumber::asked(&asked).0));
     }
     to.say(
         "add_entries",

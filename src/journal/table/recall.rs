@@ -39,11 +39,16 @@ pub struct KeyNumber(pub i64);
 
 impl KeyNumber {
     /// Of a key in its scope.
-    pub fn of(user: UserId, operation: &str, key: &str) -> Self {
+    fn of(user: UserId, operation: &str, key: &str) -> Self {
         let hash = digest::digest(&digest::SHA256, format!("{user}\n{operation}\n{key}").as_bytes());
         let mut lower = [0; 4];
         lower.copy_from_slice(&hash.as_ref()[4..8]);
         Self(Self::first_of(user).0 | i64::from(u32::from_be_bytes(lower)))
+    }
+
+    /// Of the key that an entry came with.
+    pub fn asked(by: &Requested) -> Self {
+        Self::of(by.user, &by.operation.0, &by.key.0)
     }
 
     /// The lowest that a user may have.

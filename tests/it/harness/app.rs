@@ -104,6 +104,22 @@ impl TestApp {
         app
     }
 
+    /// Waits until so many instances write shards.
+    pub async fn written_by(&self, writers: i64) {
+        eventually("shards are shared out", || async {
+            self.count("select count(distinct owner) from shard_leases").await == writers
+        })
+        .await;
+    }
+
+    /// Which instance writes a shard.
+    pub async fn owner_of(&self, shard: i32) -> usize {
+        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
+        let query = sqlx::query_scalar("select owner from shard_leases where shard = $1").bind(shard);
+        let owner: Uuid = query.fetch_one(&mut pg).await.unwrap();
+        self.instances.iter().position(|known| known.app.me.uuid() == owner).expect("an owner that is here")
+    }
+
     /// Waits until every instance can serve.
     pub async fn ready(&self) {
         for (at, _) in self.instances.iter().enumerate() {
@@ -115,10 +131,6 @@ impl TestApp {
     /// The instance's inside, for what no client can do.
     pub fn inside(&self, at: usize) -> &AppState {
         &self.instances[at].app
-    }
-
-    pub fn count_of_instances(&self) -> usize {
-        self.instances.len()
     }
 
     pub fn url(&self, at: usize) -> &str {

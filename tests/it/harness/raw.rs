@@ -19,15 +19,6 @@ impl TestApp {
         self.ready().await;
     }
 
-    /// Which instance writes a shard.
-    pub async fn owner_of(&self, shard: i32) -> usize {
-        let mut pg = PgConnection::connect(&database_url_of(&self.schema)).await.unwrap();
-        let query = sqlx::query_scalar("select owner from shard_leases where shard = $1").bind(shard);
-        let owner: uuid::Uuid = query.fetch_one(&mut pg).await.unwrap();
-        let mut instances = 0..self.count_of_instances();
-        instances.find(|at| self.inside(*at).me.uuid() == owner).expect("an owner that is here")
-    }
-
     /// A Redis command that answers with a number.
     pub async fn redis_int(&self, command: &[&str]) -> i64 {
         self.redis(command).await.trim_start_matches(':').trim().parse().expect("a number")
