@@ -2,14 +2,18 @@
 // iteration, so that k6 has a tenth of the iterations to begin and is itself no limit up to about 10 000
 // requests a second on two cores. Of the ten, eight poll places in a queue, one joins a queue or holds a
 // seat, and one is a durable write: a charge, an order or a claim.
-import { check, fail, sleep } from 'k6';
+import { check as k6Check, fail, sleep } from 'k6';
 import http from 'k6/http';
 import { arrivals, dayOf, daysAhead, enoughUsers, makeConcert, makeMenus } from './load.js';
 import { figuresOf, options as flow, prepared, signInOperator, timed } from './load.js';
-import { charge, claim, codeOf, order, pollBlind, reserve } from './onrush.js';
 import * as onrush from './onrush.js';
 import { users } from './users.js';
 import { uuidv4 } from './uuid.js';
+
+// What an iteration uses, by names of this file: what is imported k6 looks up by its name each time.
+const check = k6Check;
+const newKey = uuidv4;
+const { charge, claim, codeOf, join, order, pollBlind, reserve } = onrush;
 
 const REQUESTS = 10;
 const PARTS = ['poll', 'join', 'reserve', 'charge', 'order', 'claim'];
@@ -18,8 +22,7 @@ const WRITES = 3;
 
 const VUS = 200;
 const VUS_MAX = 400;
-// From one iteration of a virtual user to his next, which leaves room for one of each other; odd, so that he
-// does each thing in turn.
+// From one hold of a virtual user to his next, which leaves room for one of each other.
 const STRIDE = VUS_MAX + 1;
 // Tickets that are polled.
 const CROWD_MAX = 2000;
@@ -154,54 +157,64 @@ const JOINED = { joined: ({ status }) => status === 201 || status === 200 };
 const HELD = { 'held, or taken': (told) => told.status === 201 || codeOf(told) === 'seat_taken' };
 
 // Each user joins each queue.
-function join(at, { queues }) {
-  const queue = queues[Math.floor(at / users.length) % queues.length];
-  check(onrush.join(users[at % users.length].accessToken, queue), JOINED);
+function enter(nth, { people, queues }) {
+  const { accessToken } = people[nth % people.length];
+  check(join(accessToken, queues[Math.floor(nth / people.length) % queues.length]), JOINED);
 }
 
 // Seats one after the other: the first is free again when the last was held.
-function hold(at, { holders, concertId, date }) {
-  const who = at % holders.length;
+function hold(at, { holder, concertId, date }) {
   const body = { concertId, date, seatNumber: 1 + (at % SEATS) };
-  check(reserve(users[who].accessToken, holders[who], body), HELD);
+  check(reserve(holder.accessToken, holder.ticket, body), HELD);
 }
 
-function write(at, { menus, campaign }) {
-  const nth = Math.floor(at / WRITES);
-  const { accessToken, userId } = users[nth % users.length];
-  if (at % WRITES === 0) {
+function write(nth, { people, menus, campaign }) {
+  const turn = Math.floor(nth / WRITES);
+  const { accessToken, userId } = people[turn % people.length];
+  if (nth % WRITES === 0) {
     check(charge(accessToken, userId, 100), CHARGED);
-  } else if (at % WRITES === 1) {
-    const items = [{ menuId: menus[nth % menus.length], quantity: 1 }];
-    check(order(accessToken, { items }, uuidv4()), ORDERED);
+  } else if (nth % WRITES === 1) {
+    const items = [{ menuId: menus[turn % menus.length], quantity: 1 }];
+    check(order(accessToken, { items }, newKey()), ORDERED);
   } else {
     check(claim(accessToken, campaign), CLAIMED);
   }
 }
 
-// What a virtual user is about, made of what setup told: his own tickets of the crowd, who holds, and where.
+// Of a list, what a virtual user is about.
+function mineOf(list) {
+  const mine = [];
+  for (let at = __VU % VUS; at < list.length; at += VUS) mine.push(list[at]);
+  return mine;
+}
+
+// What a virtual user is about, made of what setup told: his own tickets of the crowd, his own users, who holds,
+// and where. Users are read from what is shared once: that takes k6 a sixth of a request each time.
 let own;
-const ownOf = ({ tickets, holders, ...made }) => ({
-  queues: [...made.queues],
-  menus: [...made.menus],
-  holders: holders.split(' '),
-  tickets: tickets.split(' ').filter((_, at) => at % VUS === __VU % VUS),
-  concertId: made.concertId,
-  date: made.date,
-  campaign: made.campaign,
-});
+const ownOf = ({ tickets, holders, ...made }) => {
+  const whose = __VU % HOLDERS;
+  return {
+    queues: [...made.queues],
+    menus: [...made.menus],
+    holder: { ticket: holders.split(' ')[whose], accessToken: users[whose].accessToken },
+    tickets: mineOf(tickets.split(' ')),
+    people: mineOf(users),
+    concertId: made.concertId,
+    date: made.date,
+    campaign: made.campaign,
+  };
+};
 
 // One iteration. It numbers itself: that k6 numbers it takes as long as a request.
 export function mixTen(made) {
   own = own || ownOf(made);
-  const at = __ITER * STRIDE + __VU;
   const { tickets, queues } = own;
   for (let poll = 0; poll < POLLS; poll += 1) {
     // No check: a poll that fails is in http_req_failed, and a check each would cost k6 a tenth of its rate.
     pollBlind(tickets[poll % tickets.length], queues[0]);
-    if (poll === POLLS / 2) write(at, own);
+    if (poll === POLLS / 2) write(__ITER + __VU, own);
   }
-  const half = Math.floor(at / 2);
-  if (at % 2 === 0) join(half, own);
-  else hold(half, own);
+  const half = Math.floor(__ITER / 2);
+  if ((__ITER + __VU) % 2 === 0) enter(half, own);
+  else hold(half * STRIDE + __VU, own);
 }
