@@ -22,7 +22,7 @@ class RedisAlone:
     def __init__(self, rush_binary):
         self.port, self.folder = str(free_port()), tempfile.TemporaryDirectory(prefix="onrush-redis.")
         command = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes",
-                   "--dir", self.folder.name]
+                   "--auto-aof-rewrite-min-size", "256mb", "--rdbcompression", "no", "--dir", self.folder.name]
         self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.text = subprocess.run([rush_binary, "script", "wallet/charge"], check=True, capture_output=True).stdout
 

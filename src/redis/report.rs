@@ -8,7 +8,7 @@ use super::server::{ask, info_of};
 use super::{Redis, RedisError};
 
 /// Settings that servers are asked for.
-pub const SETTINGS: [&str; 2] = ["appendfsync", "auto-aof-rewrite-min-size"];
+pub const SETTINGS: [&str; 3] = ["appendfsync", "auto-aof-rewrite-min-size", "rdbcompression"];
 
 /// One server's own words.
 #[derive(Clone, Debug, Default)]

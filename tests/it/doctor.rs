@@ -36,6 +36,7 @@ async fn each_thing_that_is_wrong_is_named_with_what_mends_it() {
             ["maxmemory-policy", "allkeys-lru"],
             ["appendonly", "no"],
             ["auto-aof-rewrite-min-size", "64mb"],
+            ["rdbcompression", "yes"],
             ["maxmemory", "900mb"],
         ] {
             let node = redis_nodes(&redis.url).remove(0);
@@ -60,6 +61,7 @@ async fn each_thing_that_is_wrong_is_named_with_what_mends_it() {
             ("MEND", "redis", "CONFIG SET maxmemory-policy noeviction"),
             ("look", "redis", "CONFIG SET appendonly yes"),
             ("look", "redis", "CONFIG SET auto-aof-rewrite-min-size 256mb"),
+            ("look", "redis", "CONFIG SET rdbcompression no"),
             // The harness's Postgres does not sync.
             ("MEND", "postgres", "set fsync = on"),
             ("MEND", "shards", "1 are fenced"),
