@@ -188,8 +188,8 @@ function mineOf(list) {
   return mine;
 }
 
-// What a virtual user is about, made of what setup told: his own tickets of the crowd, his own users, who holds,
-// and where. Users are read from what is shared once: that takes k6 a sixth of a request each time.
+// What a virtual user is about, made of what setup told: his own tickets of the crowd, his own users, who
+// holds, and where. Users are read from what is shared once: that takes k6 a sixth of a request each time.
 let own;
 const ownOf = ({ tickets, holders, ...made }) => {
   const whose = __VU % HOLDERS;

@@ -184,8 +184,8 @@ impl Folder {
         fs::create_dir_all(&folder)?;
         let mut command = dying_with_us(&programs.redis, None);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(&folder);
-        // A rewrite takes a core for a second, twice that where it compresses; from 64 MB on, under load, there
-        // would always be one.
+        // A rewrite takes a core for a second, twice that where it compresses; from 64 MB on, under load,
+        // there would always be one.
         command.args(["--appendonly", "yes", "--appendfsync", "everysec"]);
         command.args(["--auto-aof-rewrite-min-size", "256mb", "--rdbcompression", "no"]);
         command.args(["--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no", "--logfile"]);
