@@ -2,7 +2,7 @@
 // iteration, so that k6 has a tenth of the iterations to begin and is itself no limit up to about 10 000
 // requests a second on two cores. Of the ten, eight poll places in a queue, one joins a queue or holds a
 // seat, and one is a durable write: a charge, an order or a claim.
-import { check as k6Check, fail, sleep } from 'k6';
+import { check, fail, sleep } from 'k6';
 import http from 'k6/http';
 import { arrivals, dayOf, daysAhead, enoughUsers, makeConcert, makeMenus } from './load.js';
 import { figuresOf, options as flow, prepared, signInOperator, timed } from './load.js';
@@ -10,9 +10,7 @@ import * as onrush from './onrush.js';
 import { users } from './users.js';
 import { uuidv4 } from './uuid.js';
 
-// What an iteration uses, by names of this file: what is imported k6 looks up by its name each time.
-const check = k6Check;
-const newKey = uuidv4;
+// By names of this file: what is imported k6 looks up by its name each time, and an iteration polls often.
 const { charge, claim, codeOf, join, order, pollBlind, reserve } = onrush;
 
 const REQUESTS = 10;
@@ -175,7 +173,7 @@ function write(nth, { people, menus, campaign }) {
     check(charge(accessToken, userId, 100), CHARGED);
   } else if (nth % WRITES === 1) {
     const items = [{ menuId: menus[turn % menus.length], quantity: 1 }];
-    check(order(accessToken, { items }, newKey()), ORDERED);
+    check(order(accessToken, { items }, uuidv4()), ORDERED);
   } else {
     check(claim(accessToken, campaign), CLAIMED);
   }

@@ -6,7 +6,6 @@ import { uuidv4 } from './uuid.js';
 
 // By names of this file: k6 looks what is imported up by its name each time that it is used.
 const { get, post, request: ask } = http;
-const newKey = uuidv4;
 
 // One instance, or several of the same deployment.
 const BASES = (__ENV.ONRUSH_URLS || __ENV.ONRUSH_URL || 'http://127.0.0.1:8080').split(',');
@@ -112,14 +111,14 @@ export const seats = (bearer, ticket, concert, date) =>
   send(SEATS, `/v1/concerts/${concert}/seats?date=${date}`, bearer, ticket);
 const RESERVE = call('reserve', 'POST');
 export const reserve = (bearer, ticket, body) =>
-  send(RESERVE, '/v1/reservations', bearer, ticket, body, newKey());
+  send(RESERVE, '/v1/reservations', bearer, ticket, body, uuidv4());
 const PAY = call('pay', 'POST');
 export const pay = (bearer, ticket, reservationId) =>
-  send(PAY, '/v1/payments', bearer, ticket, { reservationId }, newKey());
+  send(PAY, '/v1/payments', bearer, ticket, { reservationId }, uuidv4());
 
 const CHARGE = call('charge', 'POST');
 export const charge = (bearer, userId, amount) =>
-  send(CHARGE, `/v1/users/${userId}/points/charge`, bearer, null, { amount }, newKey());
+  send(CHARGE, `/v1/users/${userId}/points/charge`, bearer, null, { amount }, uuidv4());
 const POINTS = call('points', 'GET');
 export const points = (bearer, userId) => send(POINTS, `/v1/users/${userId}/points`, bearer);
 
@@ -138,7 +137,7 @@ const CAMPAIGN_READ = call('campaign_read', 'GET');
 export const campaign = (id) => send(CAMPAIGN_READ, `/v1/coupon-campaigns/${id}`);
 const CLAIM = call('claim', 'POST');
 export const claim = (bearer, id) =>
-  send(CLAIM, `/v1/coupon-campaigns/${id}/claims`, bearer, null, null, newKey());
+  send(CLAIM, `/v1/coupon-campaigns/${id}/claims`, bearer, null, null, uuidv4());
 const COUPON = call('coupon', 'GET');
 export const coupon = (bearer, code) => send(COUPON, `/v1/coupons/${code}`, bearer);
 const USE = call('use', 'PUT');
@@ -152,7 +151,7 @@ const EVENT = call('event', 'POST');
 export const createEvent = (bearer, body) => send(EVENT, '/v1/events', bearer, null, body);
 const ASK = call('ask', 'POST');
 export const askReward = (bearer, eventId, rewardId) =>
-  send(ASK, '/v1/reward-requests', bearer, null, { eventId, rewardId }, newKey());
+  send(ASK, '/v1/reward-requests', bearer, null, { eventId, rewardId }, uuidv4());
 const REQUESTS = call('requests', 'GET');
 export const requests = (bearer, event) =>
   send(REQUESTS, `/v1/reward-requests?eventId=${event}&limit=1`, bearer);
