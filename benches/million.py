@@ -81,6 +81,11 @@ def measure(rush, binary, folder, demo, many):
     tell(f"bytes of Redis a waiter: {(all_bytes - journal) / many:.0f}, and {journal / many:.0f} of the journal")
 
     server.watch()
+    begun = time.monotonic()
+    subprocess.run([binary, "verify", "--data-dir", folder], check=True, stdout=sys.stderr)
+    tell(f"`onrush verify` took {time.monotonic() - begun:.1f} s; slowest command: {server.slowest()}")
+
+    server.watch()
     left = rush.load(url, "leave", "--queue", lots, "--tickets", tickets, seconds=LEAVE_SECONDS)
     until("who left is gone", lambda: state(url, lots)["waiting"] == many - left["count"])
     tell(f"{left['count']:,} left, {left['rate']:,.0f} a second (64 clients, p99 {left['p99']:.1f} ms); "

@@ -10,16 +10,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::str::FromStr;
-use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::compare::compare;
 use super::entry::{ChainHash, Entry, Facts, OpStep, Receipt};
 use super::loader::Loader;
+use super::moment::Raw;
 use super::table::statements::Statements;
 use super::table::{cursor, entries, recall};
-use super::verify::{Differences, Raw, books, compare};
+use super::verify::{Differences, books};
 use super::{Journal, changes, rebuild, store};
 use crate::audit;
 use crate::error::Error;
@@ -27,8 +28,6 @@ use crate::ids::UserId;
 use crate::redis::{Key, ScanPlace, Shard, Space, keys};
 use crate::{concerts, coupons, orders, payments, queue, ranking, rewards, seats, wallet};
 
-/// How long one key may take to be read.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Entries of a journal that are read at a time.
 const ENTRIES_PAGE: usize = 5_000;
 
@@ -191,7 +190,7 @@ async fn read(journal: &Journal, deployment: Uuid, shard: Shard) -> Result<Kept,
     let pattern = keys::pattern_of(prefix, shard, epoch);
     while let Some(found) = journal.redis.scan(&mut place, &pattern).await? {
         for key in found.into_iter().filter(|key| keys::read(prefix, key) == Some((shard, epoch))) {
-            let (kind, items, bytes) = journal.redis.content(&key, READ_TIMEOUT).await?;
+            let (kind, items, bytes) = journal.redis.content(&key).await?;
             contents.insert(key, Raw::new(kind, items, bytes));
         }
     }

@@ -102,8 +102,8 @@ pub async fn rebuild(
     Ok(true)
 }
 
-/// Step 3: all that is read from here on is of one moment.
-async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+/// Step 3: all that is read in this transaction is of one moment.
+pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
     let mut tx = pool.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
     // The first read is the moment.

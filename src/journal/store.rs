@@ -70,12 +70,12 @@ pub const LOAD: crate::redis::Source = crate::redis::Source {
     args: &["epoch", "chunk", "commands..."],
 };
 
-/// What keys hold at one moment; its keys vary.
+/// What keys hold at one moment; its keys and what is asked of them vary.
 pub const SNAPSHOT: crate::redis::Source = crate::redis::Source {
     name: "shard/snapshot",
     text: include_str!("../../lua/shard/snapshot.lua"),
     keys: &["targets..."],
-    args: &[],
+    args: &["most", "asked..."],
 };
 
 /// `done` and `replayed` as what happened; `None` for a refusal. A replay of another request is refused.

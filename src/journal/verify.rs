@@ -5,25 +5,29 @@
 //! is read at that cursor in one repeatable-read transaction. Where the shard has moved on, it is tried
 //! again. What is soft (places that no tick has journaled) is applied to Postgres' side first; what is due
 //! but not swept is in both.
+//!
+//! A key with many items would hold up everybody: it is read in pages before, and what differs then, as it
+//! has changed since or is wrong, is asked of a later moment, with Postgres read at that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-use super::loader::{Content, Contents, Loader};
+use super::compare::{Sides, all_sides, is_soft};
+use super::loader::{Contents, Loader};
+use super::moment::{ASKED_MAX, Asked, Moment, Raw};
 use super::table::cursor;
-use super::{Journal, rebuild, store};
+use super::{Journal, rebuild};
 use crate::error::Error;
-use crate::redis::{Args, Call, Key, Reply, Shard, Space};
+use crate::ids::QueueId;
+use crate::redis::{Shard, Space};
 
 /// Times that a shard which moves on is tried.
 const TRIES: usize = 60;
 /// Pause between tries, and how long the cursor is waited for.
 const PAUSE: Duration = Duration::from_millis(50);
 const CURSOR_WAIT: Duration = Duration::from_secs(5);
-/// How long the script may take.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What differs, a sentence each; empty when all agrees.
 pub type Differences = Vec<String>;
@@ -38,65 +42,206 @@ pub async fn verify(journal: &Journal, pool: &PgPool) -> Result<Differences, Err
 }
 
 async fn verify_shard(journal: &Journal, pool: &PgPool, shard: Shard) -> Result<Differences, Error> {
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            tokio::time::sleep(PAUSE).await;
-        }
+    let mut begun: Option<Comparison> = None;
+    let mut tries = 0;
+    while tries < TRIES {
         journal.shards.refresh().await?;
-        let Ok(space) = journal.shards.live(shard).await else { continue };
-        let now_ms = journal.clock.now_ms();
-        let Some(expected) = expected(pool, &space, now_ms, None).await? else { continue };
-        let soft = buffers(&expected.queues, &space);
-        let keys: Vec<String> = expected.contents.into_keys().chain(soft).collect();
-        let Some(found) = snapshot(journal, &space, keys).await? else { continue };
-        wait_for_cursor(pool, &space, found.last).await?;
-        if let Some(expected) = self::expected(pool, &space, now_ms, Some(&found)).await? {
-            let mut differences = compare(&expected.contents, &found.contents);
-            differences.extend(expected.own);
-            differences.extend(crate::queue::verify::lines(&found.contents, &expected.queues, &space));
-            return Ok(differences);
+        if let Ok(space) = journal.shards.live(shard).await {
+            let comparison = match begun.take().filter(|begun| begun.space == space) {
+                Some(comparison) => begun.insert(comparison),
+                None => begun.insert(Comparison::begin(journal, pool, space).await?),
+            };
+            match comparison.go_on(journal, pool).await? {
+                Step::Done => return Ok(begun.map(|begun| begun.differences).unwrap_or_default()),
+                Step::Further => tries = 0,
+                Step::Again => {}
+            }
         }
+        tries += 1;
+        tokio::time::sleep(PAUSE).await;
     }
     Ok(vec![format!("shard {shard} never stood still: Redis and Postgres could not be compared")])
+}
+
+/// How far the comparison of a shard has come.
+struct Comparison {
+    space: Space,
+    /// Keys that are compared, or needed for it.
+    names: BTreeSet<String>,
+    /// Those with many items, as they were read in pages.
+    pages: BTreeMap<String, Raw>,
+    /// What is left to be asked of a later moment; `None` until all was compared once.
+    doubts: Option<Asked>,
+    differences: Differences,
+}
+
+/// What a try came to.
+enum Step {
+    Done,
+    /// Something was learnt, and more is to come.
+    Further,
+    /// The shard has moved on.
+    Again,
+}
+
+impl Comparison {
+    async fn begin(journal: &Journal, pool: &PgPool, space: Space) -> Result<Self, Error> {
+        let mut tx = rebuild::snapshot(pool).await?;
+        let expected = expected(&mut tx, &space, journal.clock.now_ms(), None).await?;
+        tx.rollback().await?;
+        let names = expected.names(&space);
+        Ok(Self { space, names, pages: BTreeMap::new(), doubts: None, differences: Vec::new() })
+    }
+
+    async fn go_on(&mut self, journal: &Journal, pool: &PgPool) -> Result<Step, Error> {
+        let now_ms = journal.clock.now_ms();
+        let asked = self.doubts.as_mut().map(next_to_ask).unwrap_or_default();
+        let Some(mut moment) = Moment::of(journal, &self.space, &self.names, &asked).await? else {
+            self.doubt(asked);
+            return Ok(Step::Again);
+        };
+        if self.doubts.is_none() && self.read_pages(journal, &moment.large).await? {
+            return Ok(Step::Further);
+        }
+        wait_for_cursor(pool, &self.space, moment.last).await?;
+        let mut tx = rebuild::snapshot(pool).await?;
+        if !is_at(&mut tx, &self.space, &moment).await? {
+            self.doubt(asked);
+            return Ok(Step::Again);
+        }
+        if self.doubts.is_none() {
+            let pages = std::mem::take(&mut self.pages);
+            moment.contents.extend(pages.into_iter().filter(|(key, _)| moment.large.contains(key)));
+        }
+        let expected = expected(&mut tx, &self.space, now_ms, Some(&moment)).await?;
+        if self.doubts.is_some() {
+            self.decide(&asked, &expected.contents, &moment.contents);
+        } else {
+            let names = expected.names(&self.space);
+            if !names.is_subset(&self.names) {
+                self.names = names;
+                return Ok(Step::Further);
+            }
+            self.compare(&expected, &moment);
+            self.differences.extend(books(&mut tx, self.space.shard).await?);
+        }
+        tx.rollback().await?;
+        let is_done = self.doubts.as_ref().is_none_or(BTreeMap::is_empty);
+        Ok(if is_done { Step::Done } else { Step::Further })
+    }
+
+    /// Reads those keys that were not: whether there were some.
+    async fn read_pages(&mut self, journal: &Journal, large: &BTreeSet<String>) -> Result<bool, Error> {
+        let unread: Vec<&String> = large.iter().filter(|key| !self.pages.contains_key(*key)).collect();
+        for key in &unread {
+            let (kind, items, bytes) = journal.redis.content(key).await?;
+            self.pages.insert((*key).clone(), Raw::new(kind, items, bytes));
+        }
+        Ok(!unread.is_empty())
+    }
+
+    /// All that a moment tells. What differs in a key that was read in pages may have changed since.
+    fn compare(&mut self, expected: &Expected, moment: &Moment) {
+        let mut doubts = Asked::new();
+        for (key, sides) in all_sides(&expected.contents, &moment.contents) {
+            let differing = sides.differing(key);
+            if !moment.large.contains(key) {
+                self.differences.extend(differing.iter().map(|field| sides.sentence(key, field)));
+            } else if !differing.is_empty() {
+                doubts.insert(key.clone(), differing.into_iter().cloned().collect());
+            }
+        }
+        self.differences.extend(crate::queue::verify::lines(
+            &moment.contents,
+            &expected.contents,
+            &expected.queues,
+            &self.space,
+        ));
+        self.doubts = Some(doubts);
+    }
+
+    /// What was asked of a moment is certain.
+    fn decide(&mut self, asked: &Asked, expected: &Contents, found: &BTreeMap<String, Raw>) {
+        for (key, fields) in asked {
+            let sides = Sides::of(expected.get(key), found.get(key));
+            let differing = fields.iter().filter(|field| sides.differs(field));
+            self.differences.extend(differing.map(|field| sides.sentence(key, field)));
+        }
+    }
+
+    /// It is to be asked again.
+    fn doubt(&mut self, asked: Asked) {
+        if let Some(doubts) = &mut self.doubts {
+            for (key, fields) in asked {
+                doubts.entry(key).or_default().extend(fields);
+            }
+        }
+    }
+}
+
+/// Takes as much as may be asked of one moment.
+fn next_to_ask(doubts: &mut Asked) -> Asked {
+    let mut asked = Asked::new();
+    let mut left = ASKED_MAX;
+    while let Some(mut entry) = doubts.first_entry().filter(|_| left > 0) {
+        let mut fields = std::mem::take(entry.get_mut());
+        if let Some(first_left) = fields.iter().nth(left).cloned() {
+            *entry.get_mut() = fields.split_off(&first_left);
+        }
+        left -= fields.len();
+        if entry.get().is_empty() {
+            asked.insert(entry.remove_entry().0, fields);
+        } else {
+            asked.insert(entry.key().clone(), fields);
+        }
+    }
+    asked
 }
 
 /// What a shard should be.
 struct Expected {
     contents: Contents,
-    queues: Vec<crate::ids::QueueId>,
-    own: Differences,
+    queues: Vec<QueueId>,
 }
 
-/// What a rebuild would give, at a cursor where one is asked for; `None` when Postgres stands elsewhere.
+impl Expected {
+    /// The keys that it takes to compare it.
+    fn names(&self, space: &Space) -> BTreeSet<String> {
+        let compared = self.contents.keys().filter(|key| !is_soft(key)).cloned();
+        let queues = self.queues.iter().flat_map(|queue| {
+            [crate::queue::store::buffer(space, *queue), crate::queue::store::line(space, *queue)]
+        });
+        compared.chain(queues.map(crate::redis::Key::into_string)).collect()
+    }
+}
+
+/// What a rebuild would give; with what is soft, where a moment is given.
 async fn expected(
-    pool: &PgPool,
+    pg: &mut PgConnection,
     space: &Space,
     now_ms: i64,
-    at: Option<&Found>,
-) -> Result<Option<Expected>, Error> {
-    let mut pg = pool.acquire().await?;
-    let mut tx = pg.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
-    let cursor = cursor::one(&mut tx, space.shard).await?;
-    if let Some(found) = at
-        && (cursor.epoch, cursor.seq, cursor.hash.to_string())
-            != (space.epoch, found.last, found.head.clone())
-    {
-        return Ok(None);
-    }
+    moment: Option<&Moment>,
+) -> Result<Expected, Error> {
     let mut loader = Loader::into_memory(space.clone());
-    rebuild::load_features(&mut tx, &mut loader, now_ms, true).await?;
-    let mut own = Vec::new();
-    let queues = crate::queue::table::queues(&mut tx, space.shard).await?;
+    rebuild::load_features(pg, &mut loader, now_ms, true).await?;
+    let queues = crate::queue::table::queues(pg, space.shard).await?;
     let mut contents = loader.contents();
-    if let Some(found) = at {
-        crate::queue::verify::apply_soft(&mut contents, &found.contents, &queues, space);
-        crate::wallet::verify::apply_soft(&mut tx, &mut contents, &found.contents, space).await?;
-        crate::ranking::verify::apply_soft(&mut tx, &mut contents, &found.contents, space, now_ms).await?;
-        own.extend(books(&mut tx, space.shard).await?);
+    if let Some(Moment { contents: found, .. }) = moment {
+        crate::queue::verify::apply_soft(&mut contents, found, &queues, space);
+        crate::wallet::verify::apply_soft(pg, &mut contents, found, space).await?;
+        crate::ranking::verify::apply_soft(pg, &mut contents, found, space, now_ms).await?;
     }
-    tx.rollback().await?;
-    Ok(Some(Expected { contents, queues, own }))
+    Ok(Expected { contents, queues })
+}
+
+/// Does Postgres stand where Redis stood?
+async fn is_at(
+    tx: &mut Transaction<'static, Postgres>,
+    space: &Space,
+    moment: &Moment,
+) -> Result<bool, Error> {
+    let cursor = cursor::one(tx, space.shard).await?;
+    Ok((cursor.epoch, cursor.seq) == (space.epoch, moment.last) && cursor.hash.to_string() == moment.head)
 }
 
 /// Does Postgres agree with itself about a shard?
@@ -109,44 +254,6 @@ pub async fn books(pg: &mut PgConnection, shard: Shard) -> Result<Differences, E
     differences.extend(crate::coupons::verify::differences(pg, shard).await?);
     differences.extend(crate::rewards::table::books::differences(pg, shard).await?);
     Ok(differences)
-}
-
-fn buffers(queues: &[crate::ids::QueueId], space: &Space) -> Vec<String> {
-    queues.iter().map(|queue| crate::queue::store::buffer(space, *queue).into_string()).collect()
-}
-
-struct Found {
-    last: u64,
-    head: String,
-    contents: BTreeMap<String, Raw>,
-}
-
-/// What a key holds, as the script told it.
-#[derive(Debug, Default)]
-pub struct Raw {
-    kind: String,
-    /// Items in Redis' order.
-    pub items: Vec<String>,
-    /// A string's bytes.
-    pub bytes: Vec<u8>,
-}
-
-async fn snapshot(journal: &Journal, space: &Space, names: Vec<String>) -> Result<Option<Found>, Error> {
-    let mut keys = vec![space.meta()];
-    keys.extend(names.iter().map(|name| Key::known(name.clone())));
-    let mut args = Args::default();
-    args.push(space.epoch);
-    args.push(journal.clock.argument());
-    let reply: Reply =
-        journal.redis.call(Call { source: &store::SNAPSHOT, keys, args }, SNAPSHOT_TIMEOUT).await?;
-    if reply.word() != "done" {
-        return Ok(None);
-    }
-    let mut contents = BTreeMap::new();
-    for (name, (kind, items, bytes)) in names.into_iter().zip(reply.typed(2)?) {
-        contents.insert(name, Raw { kind, items, bytes });
-    }
-    Ok(Some(Found { last: reply.parse(0)?, head: reply.text(1)?, contents }))
 }
 
 async fn wait_for_cursor(pool: &PgPool, space: &Space, last: u64) -> Result<(), Error> {
@@ -162,114 +269,28 @@ async fn wait_for_cursor(pool: &PgPool, space: &Space, last: u64) -> Result<(), 
     tokio::time::timeout(CURSOR_WAIT, waited).await.unwrap_or(Ok(()))
 }
 
-/// Fields of a room that only Redis keeps: times and measures.
-const OF_REDIS_ALONE: &[&str] = &[
-    "admit_from",
-    "hold_until",
-    "hold_above",
-    "served_at",
-    "served_since",
-    "pace",
-    "paced_at",
-    "number",
-    "restores",
-    "line_from",
-    "seen_in",
-    "silent_in",
-];
-/// Keys that a rebuild makes and that life goes on to change without the journal.
-const SOFT_PARTS: &[&str] = &["seen", "line", "busy", "ended", "reserved", "ages", "days"];
-
-/// Each field that Redis lacks, or has otherwise, or has too much.
-pub fn compare(expected: &Contents, found: &BTreeMap<String, Raw>) -> Differences {
-    let mut differences = Vec::new();
-    for (key, wanted) in expected {
-        let part = key.rsplit(':').next().unwrap_or_default();
-        if SOFT_PARTS.contains(&part) {
-            continue;
-        }
-        let nothing = Raw::default();
-        let raw = found.get(key).unwrap_or(&nothing);
-        let (wanted, got) = (flat(wanted), raw.flat());
-        let differing: BTreeSet<&String> = wanted
-            .iter()
-            .filter(|(field, value)| got.get(*field) != Some(value))
-            .map(|(field, _)| field)
-            .chain(got.keys().filter(|field| !wanted.contains_key(*field)))
-            .filter(|field| part != "room" || !OF_REDIS_ALONE.contains(&field.as_str()))
-            .collect();
-        for field in differing {
-            let side = |side: &BTreeMap<String, String>| {
-                side.get(field).map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"))
-            };
-            differences.push(format!(
-                "{key} {field}: Redis has {}, Postgres says {}",
-                side(&got),
-                side(&wanted)
-            ));
-        }
-    }
-    differences
-}
-
-fn flat(content: &Content) -> BTreeMap<String, String> {
-    match content {
-        Content::Hash(fields) => fields.clone(),
-        Content::Sorted(members) => members.iter().map(|(m, score)| (m.clone(), score.to_string())).collect(),
-        Content::Set(members) => members.iter().map(|member| (member.clone(), String::new())).collect(),
-        Content::Bits(bits) => bits.iter().map(|bit| (bit.to_string(), String::new())).collect(),
-    }
-}
-
-impl Raw {
-    /// What a key holds: its type, its items, and a string's bytes.
-    pub fn new(kind: String, items: Vec<String>, bytes: Vec<u8>) -> Self {
-        Self { kind, items, bytes }
-    }
-
-    /// Fields and values, members and scores, or members alone.
-    pub fn flat(&self) -> BTreeMap<String, String> {
-        let pairs = || self.items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-        match self.kind.as_str() {
-            "hash" | "zset" => pairs().collect(),
-            "string" => {
-                let bits = self.bytes.iter().enumerate().flat_map(|(at, byte)| {
-                    (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit)
-                });
-                bits.map(|bit| (bit.to_string(), String::new())).collect()
-            }
-            _ => self.items.iter().map(|item| (item.clone(), String::new())).collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_names_key_field_and_both_sides() {
-        let fields = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())];
-        let expected = Contents::from([("x:state".to_owned(), Content::Hash(fields.into()))]);
-        let items = ["a", "1", "b", "3", "c", "4"].map(str::to_owned).to_vec();
-        let raw = Raw { kind: "hash".into(), items, bytes: Vec::new() };
-        let differences = compare(&expected, &BTreeMap::from([("x:state".to_owned(), raw)]));
-        assert_eq!(
-            differences,
-            [
-                "x:state b: Redis has \"3\", Postgres says \"2\"",
-                "x:state c: Redis has \"4\", Postgres says nothing",
-            ]
-        );
-        assert_eq!(compare(&expected, &BTreeMap::new()).len(), 2);
-    }
-
-    #[test]
-    fn bitmaps_are_compared_bit_by_bit() {
-        let expected = Contents::from([("x:taken".to_owned(), Content::Bits([1, 9].into()))]);
-        let raw = |bytes: &[u8]| Raw { kind: "string".into(), items: Vec::new(), bytes: bytes.to_vec() };
-        let found = |bytes: &[u8]| BTreeMap::from([("x:taken".to_owned(), raw(bytes))]);
-        assert!(compare(&expected, &found(&[0x40, 0x40])).is_empty());
-        assert_eq!(compare(&expected, &found(&[0x40, 0x20])).len(), 2);
+    fn a_moment_is_asked_no_more_than_it_bears_and_all_is_asked_once() {
+        let fields = |from: usize, to: usize| (from..to).map(|field| format!("{field:05}")).collect();
+        let doubts = [("a", 0, 3), ("b", 3, ASKED_MAX + 10), ("c", 10, 11)];
+        let mut left: Asked =
+            doubts.map(|(key, from, to)| (key.to_owned(), fields(from, to))).into_iter().collect();
+        let all = left.clone();
+        let mut asked = Asked::new();
+        while !left.is_empty() {
+            let next = next_to_ask(&mut left);
+            assert!((1..=ASKED_MAX).contains(&next.values().map(BTreeSet::len).sum()));
+            for (key, fields) in next {
+                for field in fields {
+                    assert!(asked.entry(key.clone()).or_default().insert(field), "asked twice");
+                }
+            }
+        }
+        assert_eq!(asked, all);
+        assert!(next_to_ask(&mut left).is_empty());
     }
 }

@@ -6,28 +6,35 @@ use super::line::Line;
 use super::store;
 use crate::ids::QueueId;
 use crate::journal::loader::{Content, Contents};
-use crate::journal::verify::Raw;
+use crate::journal::moment::Raw;
 use crate::redis::{Key, Space};
 
 /// Plays each queue's buffer on the expected places.
 pub fn apply_soft(expected: &mut Contents, found: &BTreeMap<String, Raw>, queues: &[QueueId], space: &Space) {
     for queue in queues {
-        let events = found.get(store::buffer(space, *queue).as_str()).map(|raw| raw.items.clone());
-        for event in events.unwrap_or_default() {
-            apply(expected, space, *queue, &event);
+        let events = found.get(store::buffer(space, *queue).as_str()).map_or(&[][..], |raw| &raw.items);
+        if !events.is_empty() {
+            Places::take(expected, space, *queue).play(events).give_back(expected, space, *queue);
         }
     }
 }
 
-/// Does each queue's line show exactly those who wait? Both are of one moment.
-pub fn lines(found: &BTreeMap<String, Raw>, queues: &[QueueId], space: &Space) -> Vec<String> {
+/// Does each queue's line show exactly those who should wait?
+pub fn lines(
+    found: &BTreeMap<String, Raw>,
+    expected: &Contents,
+    queues: &[QueueId],
+    space: &Space,
+) -> Vec<String> {
     let mut differences = Vec::new();
     for queue in queues {
         let of = |key: Key| found.get(key.as_str());
         let room = of(store::room(space, *queue)).map(Raw::flat).unwrap_or_default();
         let Some(from) = room.get("line_from").and_then(|from| from.parse::<i64>().ok()) else { continue };
-        let waiting = of(store::waiting(space, *queue)).map(Raw::flat).unwrap_or_default();
-        let waiting: BTreeSet<i64> = waiting.values().filter_map(|number| number.parse().ok()).collect();
+        let waiting: BTreeSet<i64> = match expected.get(store::waiting(space, *queue).as_str()) {
+            Some(Content::Sorted(waiting)) => waiting.values().copied().collect(),
+            _ => BTreeSet::new(),
+        };
         let bits = of(store::line(space, *queue)).map_or(&[][..], |raw| &raw.bytes);
         let lined: BTreeSet<i64> = Line::new(from, bits).numbers().collect();
         for number in waiting.symmetric_difference(&lined) {
@@ -39,31 +46,70 @@ pub fn lines(found: &BTreeMap<String, Raw>, queues: &[QueueId], space: &Space) -
     differences
 }
 
-/// `j|number|user`, `l|number`, `r|number|user|later`.
-fn apply(expected: &mut Contents, space: &Space, queue: QueueId, event: &str) {
-    let parts: Vec<&str> = event.split('|').collect();
-    match parts[..] {
-        ["j", number, user] | ["r", number, user, _] => {
-            let key = store::waiting(space, queue).into_string();
-            let waiting = expected.entry(key).or_insert_with(|| Content::Sorted(BTreeMap::new()));
-            if let (Content::Sorted(waiting), Ok(number)) = (waiting, number.parse()) {
-                waiting.insert(user.to_owned(), number);
+/// A queue's places on Postgres' side.
+#[derive(Default)]
+struct Places {
+    waiting: BTreeMap<String, i64>,
+    passes: BTreeMap<String, String>,
+    active: BTreeMap<String, i64>,
+    /// Who has a number.
+    users: BTreeMap<i64, String>,
+}
+
+impl Places {
+    fn take(expected: &mut Contents, space: &Space, queue: QueueId) -> Self {
+        let mut places = Self::default();
+        if let Some(Content::Sorted(waiting)) = expected.get_mut(store::waiting(space, queue).as_str()) {
+            places.waiting = std::mem::take(waiting);
+        }
+        if let Some(Content::Hash(passes)) = expected.get_mut(store::passes(space, queue).as_str()) {
+            places.passes = std::mem::take(passes);
+        }
+        if let Some(Content::Sorted(active)) = expected.get_mut(store::active(space, queue).as_str()) {
+            places.active = std::mem::take(active);
+        }
+        let waiting = places.waiting.iter().map(|(user, number)| (*number, user.clone()));
+        let inside =
+            places.passes.iter().filter_map(|(user, number)| Some((number.parse().ok()?, user.clone())));
+        places.users = waiting.chain(inside).collect();
+        places
+    }
+
+    /// `j|number|user`, `l|number`, `r|number|user|later`.
+    fn play(mut self, events: &[String]) -> Self {
+        for event in events {
+            let mut parts = event.split('|');
+            let kind = parts.next();
+            let number = parts.next().and_then(|number| number.parse().ok());
+            match (kind, number, parts.next()) {
+                (Some("j" | "r"), Some(number), Some(user)) => {
+                    self.users.insert(number, user.to_owned());
+                    self.waiting.insert(user.to_owned(), number);
+                }
+                (Some("l"), Some(number), None) => {
+                    self.leave(number);
+                }
+                _ => {}
             }
         }
-        ["l", number] => {
-            if let Some(Content::Sorted(waiting)) = expected.get_mut(store::waiting(space, queue).as_str()) {
-                waiting.retain(|_, place| place.to_string() != number);
-            }
-            let Some(Content::Hash(passes)) = expected.get_mut(store::passes(space, queue).as_str()) else {
-                return;
-            };
-            let users: Vec<String> =
-                passes.iter().filter(|(_, pass)| *pass == number).map(|(user, _)| user.clone()).collect();
-            passes.retain(|_, pass| pass != number);
-            if let Some(Content::Sorted(active)) = expected.get_mut(store::active(space, queue).as_str()) {
-                active.retain(|user, _| !users.contains(user));
-            }
+        self
+    }
+
+    /// A user may wait with one number while a pass with another is over and not yet swept.
+    fn leave(&mut self, number: i64) {
+        let Some(user) = self.users.remove(&number) else { return };
+        if self.waiting.get(&user) == Some(&number) {
+            self.waiting.remove(&user);
         }
-        _ => {}
+        if self.passes.get(&user).is_some_and(|pass| pass.parse() == Ok(number)) {
+            self.passes.remove(&user);
+            self.active.remove(&user);
+        }
+    }
+
+    fn give_back(self, expected: &mut Contents, space: &Space, queue: QueueId) {
+        expected.insert(store::waiting(space, queue).into_string(), Content::Sorted(self.waiting));
+        expected.insert(store::passes(space, queue).into_string(), Content::Hash(self.passes));
+        expected.insert(store::active(space, queue).into_string(), Content::Sorted(self.active));
     }
 }

@@ -8,7 +8,7 @@ use super::model::{EDGE_MS, Hour, window_at};
 use super::{store, table};
 use crate::error::Error;
 use crate::journal::loader::{Contents, Loader};
-use crate::journal::verify::Raw;
+use crate::journal::moment::Raw;
 use crate::redis::{Shard, Space};
 
 /// Hours that have left the window are taken out on a tick, which may be still to come, or a moment ahead of

@@ -1,15 +1,13 @@
 //! Walking through all keys, and reading one whole: for what happens seldom.
 
-use std::time::Duration;
-
-use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::types::Value;
 
 use super::line::Line;
 use super::reply::TypedContent;
-use super::server::{ask, send};
+use super::server::ask;
 use super::{Redis, RedisError};
 
-/// Keys that one SCAN looks at.
+/// Keys, fields or members that one SCAN looks at.
 const SCAN_COUNT: &str = "1000";
 
 /// How far a walk through all keys has come.
@@ -41,36 +39,53 @@ impl Redis {
         Ok(Some(keys))
     }
 
-    /// What a key holds; for keys that nobody writes to.
-    pub async fn content(&self, key: &str, timeout: Duration) -> Result<TypedContent, RedisError> {
+    /// What a key holds, read in pages, so that nobody is held up: what changes meanwhile may come as it was
+    /// or as it is, what is removed and put back may be missed, and an item may come twice.
+    pub async fn content(&self, key: &str) -> Result<TypedContent, RedisError> {
         let kind = self.command("TYPE", &[key]).await?.into_string().unwrap_or_default();
-        let (command, rest): (_, &[&str]) = match kind.as_str() {
-            "hash" => ("HGETALL", &[]),
-            "zset" => ("ZRANGE", &["0", "-1", "WITHSCORES"]),
-            "set" => ("SMEMBERS", &[]),
-            "list" => ("LRANGE", &["0", "-1"]),
-            "string" => ("GET", &[]),
+        let command = match kind.as_str() {
+            "hash" => "HSCAN",
+            "zset" => "ZSCAN",
+            "set" => "SSCAN",
+            "list" => {
+                let items = self.command("LRANGE", &[key, "0", "-1"]).await?;
+                return Ok((kind, texts(items), Vec::new()));
+            }
+            "string" => {
+                let bytes = self.command("GET", &[key]).await?;
+                return Ok((kind, Vec::new(), bytes.as_bytes().map(<[u8]>::to_vec).unwrap_or_default()));
+            }
             _ => return Ok((kind, Vec::new(), Vec::new())),
         };
-        let line = self.lines_of(key)?.line()?;
-        let args = std::iter::once(&key).chain(rest).map(|word| Value::from(*word)).collect();
-        let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-        let answer = send(&line.client, command, args, timeout).await?;
-        let bytes = answer.as_bytes().map(<[u8]>::to_vec).unwrap_or_default();
-        let items = match answer {
-            Value::Array(items) => items.into_iter().filter_map(Value::into_string).collect(),
-            _ => Vec::new(),
-        };
-        Ok((kind, items, bytes))
+        let (mut cursor, mut items) = ("0".to_owned(), Vec::new());
+        loop {
+            let answer = self.command(command, &[key, &cursor, "COUNT", SCAN_COUNT]).await?;
+            let (next, page) = page(answer)?;
+            items.extend(page);
+            if next == "0" {
+                return Ok((kind, items, Vec::new()));
+            }
+            cursor = next;
+        }
     }
 }
 
 async fn scan_step(line: &Line, cursor: &str, pattern: &str) -> Result<(String, Vec<String>), RedisError> {
     let args = [cursor, "MATCH", pattern, "COUNT", SCAN_COUNT].map(Value::from).to_vec();
-    let answer = ask(&line.client, "SCAN", args).await?;
-    let shape = || RedisError::Broken("SCAN answered in another shape".into());
+    page(ask(&line.client, "SCAN", args).await?)
+}
+
+/// The next cursor, and what was found.
+fn page(answer: Value) -> Result<(String, Vec<String>), RedisError> {
+    let shape = || RedisError::Broken("a page of SCAN came in another shape".into());
     let Value::Array(pair) = answer else { return Err(shape()) };
-    let [next, keys] = <[Value; 2]>::try_from(pair).map_err(|_| shape())?;
-    let keys = keys.into_array().into_iter().filter_map(Value::into_string).collect();
-    Ok((next.into_string().ok_or_else(shape)?, keys))
+    let [next, found] = <[Value; 2]>::try_from(pair).map_err(|_| shape())?;
+    Ok((next.into_string().ok_or_else(shape)?, texts(found)))
+}
+
+fn texts(items: Value) -> Vec<String> {
+    match items {
+        Value::Array(items) => items.into_iter().filter_map(Value::into_string).collect(),
+        _ => Vec::new(),
+    }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{store, table};
 use crate::error::Error;
 use crate::journal::loader::{Content, Contents};
-use crate::journal::verify::Raw;
+use crate::journal::moment::Raw;
 use crate::redis::{Shard, Space};
 
 /// A transfer whose seats are sold is closed in Redis by clean-up, which may still be on its way.

@@ -55,4 +55,5 @@ mod sessions;
 mod sign_ins;
 mod tidy;
 mod torture;
+mod verify;
 mod wrong_input;
