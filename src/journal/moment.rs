@@ -63,6 +63,20 @@ impl Raw {
 }
 
 impl Moment {
+    /// Adds what else was read of large keys before. What was asked is known better.
+    pub fn fill(&mut self, pages: BTreeMap<String, Raw>, asked: &Asked) {
+        let nothing = BTreeSet::new();
+        for (key, page) in pages {
+            let Some(told) = self.contents.get_mut(&key).filter(|_| self.large.contains(&key)) else {
+                continue;
+            };
+            let asked = asked.get(&key).unwrap_or(&nothing);
+            let width = if told.kind == "set" { 1 } else { 2 };
+            let unasked = page.items.chunks_exact(width).filter(|item| !asked.contains(&item[0]));
+            told.items.extend(unasked.flatten().cloned());
+        }
+    }
+
     /// Asks for one; `None` where the shard does not live in this epoch.
     pub async fn of(
         journal: &Journal,

@@ -95,6 +95,12 @@ impl Comparison {
 
     async fn go_on(&mut self, journal: &Journal, pool: &PgPool) -> Result<Step, Error> {
         let now_ms = journal.clock.now_ms();
+        if self.doubts.is_some() {
+            // What is expected of the ranking's totals depends on the hours that are still there.
+            let hours = crate::ranking::store::hours(&self.space).into_string();
+            self.pages.remove(&hours);
+            self.read_pages(journal, &BTreeSet::from([hours])).await?;
+        }
         let asked = self.doubts.as_mut().map(next_to_ask).unwrap_or_default();
         let Some(mut moment) = Moment::of(journal, &self.space, &self.names, &asked).await? else {
             self.doubt(asked);
@@ -109,10 +115,7 @@ impl Comparison {
             self.doubt(asked);
             return Ok(Step::Again);
         }
-        if self.doubts.is_none() {
-            let pages = std::mem::take(&mut self.pages);
-            moment.contents.extend(pages.into_iter().filter(|(key, _)| moment.large.contains(key)));
-        }
+        moment.fill(std::mem::take(&mut self.pages), &asked);
         let expected = expected(&mut tx, &self.space, now_ms, Some(&moment)).await?;
         if self.doubts.is_some() {
             self.decide(&asked, &expected.contents, &moment.contents);
@@ -140,12 +143,13 @@ impl Comparison {
         Ok(!unread.is_empty())
     }
 
-    /// All that a moment tells. What differs in a key that was read in pages may have changed since.
+    /// All that a moment tells. What differs in a key that was read in pages may have changed since, and so may
+    /// what depends on such a key.
     fn compare(&mut self, expected: &Expected, moment: &Moment) {
         let mut doubts = Asked::new();
         for (key, sides) in all_sides(&expected.contents, &moment.contents) {
             let differing = sides.differing(key);
-            if !moment.large.contains(key) {
+            if moment.large.is_empty() {
                 self.differences.extend(differing.iter().map(|field| sides.sentence(key, field)));
             } else if !differing.is_empty() {
                 doubts.insert(key.clone(), differing.into_iter().cloned().collect());
