@@ -143,8 +143,8 @@ impl Comparison {
         Ok(!unread.is_empty())
     }
 
-    /// All that a moment tells. What differs in a key that was read in pages may have changed since, and so may
-    /// what depends on such a key.
+    /// All that a moment tells. What differs in a key that was read in pages may have changed since, and so
+    /// may what depends on such a key.
     fn compare(&mut self, expected: &Expected, moment: &Moment) {
         let mut doubts = Asked::new();
         for (key, sides) in all_sides(&expected.contents, &moment.contents) {
