@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -273,9 +274,17 @@ impl Client {
         self.send(self.request(Method::DELETE, &path).header("Queue-Token", token)).await
     }
 
-    /// Joins, and waits until the turn has come: the ticket's token.
+    /// Joins, and waits until the turn has come: the ticket's token. Who is told to come back does, as clients
+    /// do: a thousand who join at once can be more than a busy machine bears.
     pub async fn enter(&self, user: &User, queue: &str) -> String {
-        let token = self.join(user, queue).await.text_of("token");
+        let mut joined = self.join(user, queue).await;
+        for _ in 0..5 {
+            if joined.status == 503 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                joined = self.join(user, queue).await;
+            }
+        }
+        let token = joined.text_of("token");
         eventually("the turn has come", || async {
             self.poll(queue, &token).await.body["status"] == "ACTIVE"
         })
