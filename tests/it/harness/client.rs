@@ -274,8 +274,8 @@ impl Client {
         self.send(self.request(Method::DELETE, &path).header("Queue-Token", token)).await
     }
 
-    /// Joins, and waits until the turn has come: the ticket's token. Who is told to come back does, as clients
-    /// do: a thousand who join at once can be more than a busy machine bears.
+    /// Joins, and waits until the turn has come: the ticket's token. Who is told to come back does, as
+    /// clients do: a thousand who join at once can be more than a busy machine bears.
     pub async fn enter(&self, user: &User, queue: &str) -> String {
         let mut joined = self.join(user, queue).await;
         for _ in 0..5 {
