@@ -16,6 +16,7 @@ pub mod adopt;
 mod ask;
 pub mod changes;
 pub mod compare;
+mod comparison;
 pub mod dead;
 pub mod desk;
 pub mod direct;

@@ -72,9 +72,21 @@ impl Moment {
             };
             let asked = asked.get(&key).unwrap_or(&nothing);
             let width = if told.kind == "set" { 1 } else { 2 };
-            let unasked = page.items.chunks_exact(width).filter(|item| !asked.contains(&item[0]));
-            told.items.extend(unasked.flatten().cloned());
+            let mut items = page.items.into_iter();
+            while let Some(name) = items.next() {
+                let rest = items.by_ref().take(width - 1);
+                if asked.contains(&name) {
+                    rest.for_each(drop);
+                } else {
+                    told.items.extend(std::iter::once(name).chain(rest));
+                }
+            }
         }
+    }
+
+    /// Whether a list was too long to be told.
+    pub fn is_cut(&self) -> bool {
+        self.large.iter().any(|key| self.contents.get(key).is_some_and(|raw| raw.kind == "list"))
     }
 
     /// Asks for one; `None` where the shard does not live in this epoch.

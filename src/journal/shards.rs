@@ -159,12 +159,17 @@ impl Shards {
 
     /// How each shard stands: `live`, `rebuilding` or `fenced`.
     pub fn states(&self) -> BTreeMap<String, &'static str> {
-        let state = |shard: Shard| match (self.known(shard).1, &self.server(shard).fenced) {
+        let state = |shard: Shard| match (self.known(shard).1, self.is_fenced(shard)) {
             (true, _) => "live",
-            (false, fenced) if fenced.load(Ordering::Acquire) => "fenced",
-            (false, _) => "rebuilding",
+            (false, true) => "fenced",
+            (false, false) => "rebuilding",
         };
         self.all().map(|shard| (shard.to_string(), state(shard))).collect()
+    }
+
+    /// Whether an operator must decide about the shard.
+    pub fn is_fenced(&self, shard: Shard) -> bool {
+        self.server(shard).fenced.load(Ordering::Acquire)
     }
 
     /// Takes note of how long a shard's oldest entry has waited for Postgres.

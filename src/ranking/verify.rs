@@ -33,6 +33,13 @@ pub async fn apply_soft(
     Ok(())
 }
 
+/// Slots of hours that may be taken out at any moment.
+pub fn leaving(hours: &Raw, now_ms: i64) -> Vec<String> {
+    let first_kept = window_at(now_ms + EDGE_MS) + 1;
+    let is_leaving = |hour: &String| hour.parse::<Hour>().is_ok_and(|hour| hour < first_kept);
+    hours.flat().into_iter().filter(|(_, hour)| is_leaving(hour)).map(|(slot, _)| slot).collect()
+}
+
 /// A sentence for each hour and menu that is not counted as the orders say.
 pub async fn differences(pg: &mut PgConnection, shard: Shard) -> Result<Vec<String>, Error> {
     let found = table::miscounted(pg, shard).await?;

@@ -143,9 +143,19 @@ impl Redis {
 
     /// Any other command, by name; the key is the first argument.
     pub async fn command(&self, command: &'static str, args: &[&str]) -> Result<Value, RedisError> {
+        self.command_within(command, args, COMMAND_TIMEOUT).await
+    }
+
+    pub(super) async fn command_within(
+        &self,
+        command: &'static str,
+        args: &[&str],
+        timeout: Duration,
+    ) -> Result<Value, RedisError> {
         let line = self.lines_of(args.first().copied().unwrap_or_default())?.line()?;
-        let answer =
-            server::ask(&line.client, command, args.iter().map(|arg| Value::from(*arg)).collect()).await;
+        let custom = CustomCommand::new_static(command, ClusterHash::Random, false);
+        let args = args.iter().map(|arg| Value::from(*arg)).collect();
+        let answer = send(&line.client, custom, args, timeout).await;
         if let Err(RedisError::Refused(why)) = &answer {
             self.refused(why);
         }

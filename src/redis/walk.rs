@@ -1,5 +1,7 @@
 //! Walking through all keys, and reading one whole: for what happens seldom.
 
+use std::time::Duration;
+
 use fred::types::Value;
 
 use super::line::Line;
@@ -9,6 +11,8 @@ use super::{Redis, RedisError};
 
 /// Keys, fields or members that one SCAN looks at.
 const SCAN_COUNT: &str = "1000";
+/// How long one may take: a thousand are read in turn, and nobody waits for them.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How far a walk through all keys has come.
 #[derive(Debug)]
@@ -42,24 +46,24 @@ impl Redis {
     /// What a key holds, read in pages, so that nobody is held up: what changes meanwhile may come as it was
     /// or as it is, what is removed and put back may be missed, and an item may come twice.
     pub async fn content(&self, key: &str) -> Result<TypedContent, RedisError> {
-        let kind = self.command("TYPE", &[key]).await?.into_string().unwrap_or_default();
+        let kind = self.slowly("TYPE", &[key]).await?.into_string().unwrap_or_default();
         let command = match kind.as_str() {
             "hash" => "HSCAN",
             "zset" => "ZSCAN",
             "set" => "SSCAN",
             "list" => {
-                let items = self.command("LRANGE", &[key, "0", "-1"]).await?;
+                let items = self.slowly("LRANGE", &[key, "0", "-1"]).await?;
                 return Ok((kind, texts(items), Vec::new()));
             }
             "string" => {
-                let bytes = self.command("GET", &[key]).await?;
+                let bytes = self.slowly("GET", &[key]).await?;
                 return Ok((kind, Vec::new(), bytes.as_bytes().map(<[u8]>::to_vec).unwrap_or_default()));
             }
             _ => return Ok((kind, Vec::new(), Vec::new())),
         };
         let (mut cursor, mut items) = ("0".to_owned(), Vec::new());
         loop {
-            let answer = self.command(command, &[key, &cursor, "COUNT", SCAN_COUNT]).await?;
+            let answer = self.slowly(command, &[key, &cursor, "COUNT", SCAN_COUNT]).await?;
             let (next, page) = page(answer)?;
             items.extend(page);
             if next == "0" {
@@ -67,6 +71,10 @@ impl Redis {
             }
             cursor = next;
         }
+    }
+
+    async fn slowly(&self, command: &'static str, args: &[&str]) -> Result<Value, RedisError> {
+        self.command_within(command, args, PAGE_TIMEOUT).await
     }
 }
 

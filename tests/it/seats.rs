@@ -66,7 +66,7 @@ async fn control_without_the_check_one_seat_has_many_owners() {
     let users = inside(&app, &concert, 20, 0).await;
     let asks = users.into_iter().map(|(user, token)| (user, token, vec![7])).collect();
     assert!(count(&reserve_all(&client, &concert, asks).await, 201, "") > 1);
-    assert!(!app.inside(0).verify().await.unwrap().is_empty(), "verify sees a seat with two owners");
+    assert!(!app.inside(0).verify().await.is_empty(), "verify sees a seat with two owners");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

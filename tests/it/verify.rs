@@ -40,7 +40,7 @@ async fn what_is_wrong_in_a_large_key_is_told_to_the_member() {
         app.redis(&["ZADD", &waiting, "99999", ghost]).await;
         let room = app.key(&queue, "room");
         app.redis(&["HINCRBY", &room, "active_ms", "1"]).await;
-        let mut said = app.inside(0).verify().await.unwrap();
+        let mut said = app.inside(0).verify().await;
         let order = [ghost, &lost, &moved, "room active_ms"];
         said.sort_by_key(|sentence| order.iter().position(|text| sentence.contains(*text)));
         assert_eq!(said.len(), 4, "{said:?}");
@@ -52,6 +52,14 @@ async fn what_is_wrong_in_a_large_key_is_told_to_the_member() {
         app.redis(&["ZINCRBY", &waiting, "-0.5", &moved]).await;
         app.redis(&["ZADD", &waiting, &number.to_string(), &lost]).await;
         app.redis(&["ZREM", &waiting, ghost]).await;
+        // A key that is lost has as many differences as it had members; not all are told.
+        let away = format!("{waiting}:away");
+        app.redis(&["RENAME", &waiting, &away]).await;
+        let said = app.inside(0).verify().await;
+        app.redis(&["RENAME", &away, &waiting]).await;
+        assert!((1_001..MANY).contains(&said.len()), "{} sentences", said.len());
+        let told = said.len() - 1;
+        assert!(said[told].ends_with(&format!(": {} more fields differ, as far as was seen", MANY - told)));
     })
     .await;
 }
@@ -80,10 +88,47 @@ async fn what_changes_while_pages_are_read_is_no_difference() {
             })
         };
         for _ in 0..5 {
-            assert_eq!(app.inside(0).verify().await.unwrap(), Vec::<String>::new());
+            assert_eq!(app.inside(0).verify().await, Vec::<String>::new());
         }
         done.store(true, Ordering::Relaxed);
         assert!(life.await.unwrap() > 20, "nothing has changed meanwhile");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_rebuilt_meanwhile_is_waited_for() {
+    with_app(async |app| {
+        let users = app.users(MANY, 0).await;
+        crowd(&app, &users).await;
+        app.settled().await;
+        for epoch in 2..5 {
+            let (said, ()) = tokio::join!(app.inside(0).verify(), app.lose_redis());
+            assert_eq!(said, Vec::<String>::new());
+            app.rebuilt(epoch).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_is_told_where_a_shard_cannot_be_compared() {
+    with_app(async |app| {
+        let users = app.users(8, 1_000).await;
+        let shards = app.inside(0).journal.shards.clone();
+        let of = |user: &User| shards.of(user.id.parse().unwrap());
+        let user = users.iter().find(|user| of(user).0 != 1).expect("eight users, four shards");
+        app.settled().await;
+        let balances = format!("{}:{{{}}}:1:wallet:balances", app.config.prefix, of(user));
+        app.redis(&["HINCRBY", &balances, &user.id, "1"]).await;
+        app.sql("update journal_cursor set state = 'fenced' where shard = 1").await;
+        let mut said = app.inside(0).verify().await;
+        app.sql("update journal_cursor set state = 'live' where shard = 1").await;
+        app.redis(&["HINCRBY", &balances, &user.id, "-1"]).await;
+        said.sort_by_key(|sentence| sentence.starts_with("shard "));
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].ends_with(": Redis has \"1001\", Postgres says \"1000\""), "{said:?}");
+        assert!(said[1].starts_with("shard s01 could not be compared to the end: "), "{said:?}");
     })
     .await;
 }
